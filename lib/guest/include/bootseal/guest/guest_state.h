@@ -1,0 +1,48 @@
+// The guest state of one VM: what its TPM and its firmware remember, sealed in one VMGS v3 file (docs/guest-state.md).
+//
+// Every blob lies in a private file id behind an envelope {magic, kind, VM id, generation} that is encrypted with it, so that a blob of another
+// VM, of another kind or of another time is recognised. Every commit has a generation one higher than the last; a commit returns
+// only when it is on disk. Thread compatible; one owner per file (the file is locked).
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/base/ids.h"
+#include "bootseal/crypto/secret.h"
+
+namespace bootseal::guest {
+
+enum class Blob : std::uint8_t {
+  tpm_permanent = 1,   // libtpms "permall"
+  uefi_flash = 2,      // the variable flash, 540672 bytes for the 4M build
+  description = 3,     // JSON: format version, library versions, when and by what it was made, EK and AK public keys and certificates
+};
+
+class GuestState {
+ public:
+  // Formats the empty file `fd` (4 MiB), encrypts it under `key` (32 bytes), writes VM_UNIQUE_ID. Generation 1.
+  // Errors: already_exists when the file is not empty, io_error, exhausted.
+  static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key);
+
+  // Opens and checks everything; changes nothing on disk. Errors, each with its remedy in the message:
+  //   guest_state_missing   the file is empty (0 bytes) or holds no store
+  //   guest_state_foreign   VM_UNIQUE_ID or an envelope names another VM
+  //   guest_state_wrong_key no key slot opens with `key`
+  //   guest_state_damaged   a header, table, envelope or authentication tag is bad
+  //   guest_state_stale     the generation found is below `minimum`
+  //   conflict              another process holds the file
+  static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key, Generation minimum);
+
+  virtual ~GuestState() = default;
+  [[nodiscard]] virtual Generation generation() const = 0;
+  // The blob as last committed; nullopt when it was never written.
+  [[nodiscard]] virtual Result<std::optional<Bytes>> read(Blob blob) = 0;
+  // Writes, flushes, and returns the new generation. On an error the old content stays and the object refuses further commits.
+  virtual Result<Generation> commit(Blob blob, ByteSpan content) = 0;
+  // A commit that changes nothing but the generation (done at each start).
+  virtual Result<Generation> advance() = 0;
+};
+
+}  // namespace bootseal::guest
