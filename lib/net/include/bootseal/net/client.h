@@ -44,14 +44,16 @@ class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   virtual ~Client() = default;
-  // Any HTTP status is a Reply. Errors: unavailable (nobody answers; the message names the address), timeout, cancelled,
-  // unauthenticated (TLS verification failed).
+  // Any HTTP status is a Reply. Errors: unavailable (nobody answers; the message names the address), timeout,
+  // cancelled, unauthenticated (TLS verification failed).
   virtual Result<Reply> send(const Call& call) = 0;
   virtual Result<std::unique_ptr<WebSocket>> open_websocket(const std::string& target) = 0;
 
-  // send() with a JSON body (null = none); a status of 400 and more becomes the Error in the body. Null for an empty answer.
+  // send() with a JSON body (null = none); a status of 400 and more becomes the Error in the body. Null for
+  // an empty answer.
   Result<json::Value> call_json(std::string method, std::string target, const json::Value& body = nullptr,
-                                std::optional<std::chrono::milliseconds> limit = std::nullopt, std::stop_token stop = {});
+                                std::optional<std::chrono::milliseconds> limit = std::nullopt,
+                                std::stop_token stop = {});
 };
 
 }  // namespace bootseal::net

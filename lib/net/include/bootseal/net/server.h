@@ -1,7 +1,8 @@
 // HTTP/1.1 over TLS or Unix sockets.
 //
-// Handlers run on a pool of worker threads and may block; the loop thread never does. Limits are enforced before a handler sees
-// anything. A request with `Upgrade: websocket` on a path given to on_websocket() becomes a WebSocket.
+// Handlers run on a pool of worker threads and may block; the loop thread never does. Limits are enforced
+// before a handler sees anything. A request with `Upgrade: websocket` on a path given to on_websocket()
+// becomes a WebSocket.
 #pragma once
 
 #include <chrono>
@@ -18,13 +19,15 @@ namespace bootseal::net {
 struct TlsServerSettings {
   std::string certificate_chain_pem;
   std::string private_key_pem;
-  std::string client_ca_pem;  // client certificates are asked for, and must chain to this when one comes; empty = not asked
+  std::string client_ca_pem;  // client certificates are asked for, and must chain to this when one comes;
+                              // empty = not asked
 };
 
 struct ServerOptions {
-  // One or both. The Unix listener is a listening descriptor made by the caller (before it dropped its rights).
+  // One or both. The Unix listener is a listening descriptor made by the caller (before it dropped its
+  // rights).
   UniqueFd unix_listener;
-  std::string tcp_address;  // "127.0.0.1"; empty = no TCP
+  std::string tcp_address;     // "127.0.0.1"; empty = no TCP
   std::uint16_t tcp_port = 0;  // 0 = any free port, see Server::tcp_port()
   UniqueFd tcp_listener;       // a listening descriptor made by the caller; then tcp_address is not used
   TlsServerSettings tls;       // for TCP; TCP without TLS is refused
@@ -42,7 +45,8 @@ struct ServerOptions {
 class WebSocket {
  public:
   virtual ~WebSocket() = default;
-  // The next binary or text message; unavailable after the peer closed, timeout at the limit (nullopt = none).
+  // The next binary or text message; unavailable after the peer closed, timeout at the limit (nullopt =
+  // none).
   virtual Result<std::string> receive(std::optional<std::chrono::milliseconds> limit) = 0;
   virtual Status send(std::string_view binary_message) = 0;
   // Ends both directions; wakes a blocked receive().
@@ -53,13 +57,14 @@ using Handler = std::function<Response(const Request&)>;
 // Runs on a thread of its own until it returns; the connection ends with it.
 using WebSocketHandler = std::function<void(const Request&, std::unique_ptr<WebSocket>)>;
 
-// Routes by method and path template ("/v1/vms/{id}"), compared without regard to case of the fixed segments. An unknown path is
-// 404 NotFound, a known path with another method 405 with Allow.
+// Routes by method and path template ("/v1/vms/{id}"), compared without regard to case of the fixed segments.
+// An unknown path is 404 NotFound, a known path with another method 405 with Allow.
 class Router {
  public:
   void on(std::string method, std::string path_template, Handler handler);
   // `authorise` runs first on the request; an error is answered instead of the upgrade.
-  void on_websocket(std::string path_template, std::function<Status(const Request&)> authorise, WebSocketHandler handler);
+  void on_websocket(std::string path_template, std::function<Status(const Request&)> authorise,
+                    WebSocketHandler handler);
   // Runs before every handler (also before 404); a returned response is sent instead.
   void before(std::function<std::optional<Response>(Request&)> filter);
   [[nodiscard]] Response handle(Request& request) const;
@@ -73,7 +78,8 @@ class Router {
 
 class Server {
  public:
-  // Listens and serves until stop() or destruction. Errors: invalid_argument (bad PEM, no listener), as fail_errno for sockets.
+  // Listens and serves until stop() or destruction. Errors: invalid_argument (bad PEM, no listener), as
+  // fail_errno for sockets.
   static Result<std::unique_ptr<Server>> start(ServerOptions options, Router router);
   virtual ~Server() = default;
   [[nodiscard]] virtual std::uint16_t tcp_port() const = 0;
