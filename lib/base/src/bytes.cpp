@@ -1,9 +1,9 @@
 #include "bootseal/base/bytes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <concepts>
-
-#include <fmt/format.h>
 
 namespace bootseal {
 namespace {
@@ -11,14 +11,16 @@ namespace {
 template <std::unsigned_integral T>
 T load_little(const std::byte* from) {
   T value = 0;
-  for (std::size_t i = sizeof(T); i-- > 0;) value = static_cast<T>((value << 8) | std::to_integer<T>(from[i]));
+  for (std::size_t i = sizeof(T); i-- > 0;)
+    value = static_cast<T>((value << 8) | std::to_integer<T>(from[i]));
   return value;
 }
 
 template <std::unsigned_integral T>
 T load_big(const std::byte* from) {
   T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>((value << 8) | std::to_integer<T>(from[i]));
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    value = static_cast<T>((value << 8) | std::to_integer<T>(from[i]));
   return value;
 }
 
@@ -29,7 +31,8 @@ void store_little(std::byte* to, T value) {
 
 template <std::unsigned_integral T>
 void store_big(std::byte* to, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) to[i] = static_cast<std::byte>((value >> (8 * (sizeof(T) - 1 - i))) & 0xff);
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    to[i] = static_cast<std::byte>((value >> (8 * (sizeof(T) - 1 - i))) & 0xff);
 }
 
 constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -41,7 +44,8 @@ std::string encode64(ByteSpan bytes, std::string_view alphabet, bool pad) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::size_t have = std::min<std::size_t>(3, bytes.size() - i);
     std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k) group = (group << 8) | (k < have ? std::to_integer<std::uint32_t>(bytes[i + k]) : 0U);
+    for (std::size_t k = 0; k < 3; ++k)
+      group = (group << 8) | (k < have ? std::to_integer<std::uint32_t>(bytes[i + k]) : 0U);
     for (std::size_t k = 0; k < 4; ++k) {
       if (k <= have) {
         text += alphabet[(group >> (18 - 6 * k)) & 63];
@@ -62,14 +66,17 @@ Result<Bytes> decode64(std::string_view text, std::string_view alphabet) {
   if (text.size() % 4 == 1) return fail(ErrorCode::invalid_argument, "base64 text has an impossible length");
   std::array<std::int8_t, 256> values;
   values.fill(-1);
-  for (std::size_t i = 0; i < alphabet.size(); ++i) values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
+  for (std::size_t i = 0; i < alphabet.size(); ++i)
+    values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
   Bytes bytes;
   bytes.reserve(text.size() * 3 / 4);
   std::uint32_t group = 0;
   unsigned bits = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::int8_t value = values[static_cast<unsigned char>(text[i])];
-    if (value < 0) return fail(ErrorCode::invalid_argument, fmt::format("base64 text has a foreign character at offset {}", i));
+    if (value < 0)
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("base64 text has a foreign character at offset {}", i));
     group = (group << 6) | static_cast<std::uint32_t>(value);
     bits += 6;
     if (bits >= 8) {
@@ -77,7 +84,8 @@ Result<Bytes> decode64(std::string_view text, std::string_view alphabet) {
       bytes.push_back(static_cast<std::byte>((group >> bits) & 0xff));
     }
   }
-  if (bits > 0 && (group & ((1U << bits) - 1)) != 0) return fail(ErrorCode::invalid_argument, "base64 text has stray bits at its end");
+  if (bits > 0 && (group & ((1U << bits) - 1)) != 0)
+    return fail(ErrorCode::invalid_argument, "base64 text has stray bits at its end");
   return bytes;
 }
 
@@ -103,7 +111,8 @@ constexpr std::array<std::uint32_t, 256> kCrcTable = make_crc_table();
 
 Result<ByteSpan> ByteReader::take(std::size_t count, std::string_view field) {
   if (count > remaining()) {
-    return fail(ErrorCode::corrupt, fmt::format("{} needs {} bytes at offset {}, {} remain", field, count, position_, remaining()));
+    return fail(ErrorCode::corrupt, fmt::format("{} needs {} bytes at offset {}, {} remain", field, count,
+                                                position_, remaining()));
   }
   const ByteSpan slice = data_.subspan(position_, count);
   position_ += count;
@@ -120,10 +129,10 @@ Result<std::uint8_t> ByteReader::u8(std::string_view field) {
   return std::to_integer<std::uint8_t>(slice[0]);
 }
 
-#define BOOTSEAL_READER(name, type, load)                     \
-  Result<type> ByteReader::name(std::string_view field) {     \
+#define BOOTSEAL_READER(name, type, load)                          \
+  Result<type> ByteReader::name(std::string_view field) {          \
     BOOTSEAL_TRY(const ByteSpan slice, take(sizeof(type), field)); \
-    return load<type>(slice.data());                          \
+    return load<type>(slice.data());                               \
   }
 BOOTSEAL_READER(le16, std::uint16_t, load_little)
 BOOTSEAL_READER(le32, std::uint32_t, load_little)
@@ -138,11 +147,11 @@ ByteWriter& ByteWriter::u8(std::uint8_t value) {
   return *this;
 }
 
-#define BOOTSEAL_WRITER(name, type, store)            \
-  ByteWriter& ByteWriter::name(type value) {          \
-    buffer_.resize(buffer_.size() + sizeof(type));    \
+#define BOOTSEAL_WRITER(name, type, store)                 \
+  ByteWriter& ByteWriter::name(type value) {               \
+    buffer_.resize(buffer_.size() + sizeof(type));         \
     store(&buffer_[buffer_.size() - sizeof(type)], value); \
-    return *this;                                     \
+    return *this;                                          \
   }
 BOOTSEAL_WRITER(le16, std::uint16_t, store_little)
 BOOTSEAL_WRITER(le32, std::uint32_t, store_little)
@@ -162,18 +171,42 @@ ByteWriter& ByteWriter::fill(std::size_t count, std::byte value) {
   return *this;
 }
 
-std::uint16_t load_le16(ByteSpan data, std::size_t offset) { return load_little<std::uint16_t>(data.data() + offset); }
-std::uint32_t load_le32(ByteSpan data, std::size_t offset) { return load_little<std::uint32_t>(data.data() + offset); }
-std::uint64_t load_le64(ByteSpan data, std::size_t offset) { return load_little<std::uint64_t>(data.data() + offset); }
-std::uint16_t load_be16(ByteSpan data, std::size_t offset) { return load_big<std::uint16_t>(data.data() + offset); }
-std::uint32_t load_be32(ByteSpan data, std::size_t offset) { return load_big<std::uint32_t>(data.data() + offset); }
-std::uint64_t load_be64(ByteSpan data, std::size_t offset) { return load_big<std::uint64_t>(data.data() + offset); }
-void store_le16(MutableByteSpan data, std::size_t offset, std::uint16_t value) { store_little(data.data() + offset, value); }
-void store_le32(MutableByteSpan data, std::size_t offset, std::uint32_t value) { store_little(data.data() + offset, value); }
-void store_le64(MutableByteSpan data, std::size_t offset, std::uint64_t value) { store_little(data.data() + offset, value); }
-void store_be16(MutableByteSpan data, std::size_t offset, std::uint16_t value) { store_big(data.data() + offset, value); }
-void store_be32(MutableByteSpan data, std::size_t offset, std::uint32_t value) { store_big(data.data() + offset, value); }
-void store_be64(MutableByteSpan data, std::size_t offset, std::uint64_t value) { store_big(data.data() + offset, value); }
+std::uint16_t load_le16(ByteSpan data, std::size_t offset) {
+  return load_little<std::uint16_t>(data.data() + offset);
+}
+std::uint32_t load_le32(ByteSpan data, std::size_t offset) {
+  return load_little<std::uint32_t>(data.data() + offset);
+}
+std::uint64_t load_le64(ByteSpan data, std::size_t offset) {
+  return load_little<std::uint64_t>(data.data() + offset);
+}
+std::uint16_t load_be16(ByteSpan data, std::size_t offset) {
+  return load_big<std::uint16_t>(data.data() + offset);
+}
+std::uint32_t load_be32(ByteSpan data, std::size_t offset) {
+  return load_big<std::uint32_t>(data.data() + offset);
+}
+std::uint64_t load_be64(ByteSpan data, std::size_t offset) {
+  return load_big<std::uint64_t>(data.data() + offset);
+}
+void store_le16(MutableByteSpan data, std::size_t offset, std::uint16_t value) {
+  store_little(data.data() + offset, value);
+}
+void store_le32(MutableByteSpan data, std::size_t offset, std::uint32_t value) {
+  store_little(data.data() + offset, value);
+}
+void store_le64(MutableByteSpan data, std::size_t offset, std::uint64_t value) {
+  store_little(data.data() + offset, value);
+}
+void store_be16(MutableByteSpan data, std::size_t offset, std::uint16_t value) {
+  store_big(data.data() + offset, value);
+}
+void store_be32(MutableByteSpan data, std::size_t offset, std::uint32_t value) {
+  store_big(data.data() + offset, value);
+}
+void store_be64(MutableByteSpan data, std::size_t offset, std::uint64_t value) {
+  store_big(data.data() + offset, value);
+}
 
 std::string to_hex(ByteSpan bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -193,20 +226,31 @@ Result<Bytes> from_hex(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); i += 2) {
     const int high = hex_digit(text[i]);
     const int low = hex_digit(text[i + 1]);
-    if (high < 0 || low < 0) return fail(ErrorCode::invalid_argument, fmt::format("hex text has a foreign character at offset {}", i));
+    if (high < 0 || low < 0)
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("hex text has a foreign character at offset {}", i));
     bytes.push_back(static_cast<std::byte>(high * 16 + low));
   }
   return bytes;
 }
 
-std::string to_base64(ByteSpan bytes) { return encode64(bytes, kBase64, true); }
-Result<Bytes> from_base64(std::string_view text) { return decode64(text, kBase64); }
-std::string to_base64url(ByteSpan bytes) { return encode64(bytes, kBase64Url, false); }
-Result<Bytes> from_base64url(std::string_view text) { return decode64(text, kBase64Url); }
+std::string to_base64(ByteSpan bytes) {
+  return encode64(bytes, kBase64, true);
+}
+Result<Bytes> from_base64(std::string_view text) {
+  return decode64(text, kBase64);
+}
+std::string to_base64url(ByteSpan bytes) {
+  return encode64(bytes, kBase64Url, false);
+}
+Result<Bytes> from_base64url(std::string_view text) {
+  return decode64(text, kBase64Url);
+}
 
 std::uint32_t crc32(ByteSpan bytes) {
   std::uint32_t value = 0xffffffffU;
-  for (const std::byte byte : bytes) value = kCrcTable[(value ^ std::to_integer<std::uint32_t>(byte)) & 0xff] ^ (value >> 8);
+  for (const std::byte byte : bytes)
+    value = kCrcTable[(value ^ std::to_integer<std::uint32_t>(byte)) & 0xff] ^ (value >> 8);
   return value ^ 0xffffffffU;
 }
 

@@ -1,8 +1,5 @@
 #include "bootseal/base/fds.h"
 
-#include <cerrno>
-#include <cstring>
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/std.h>
@@ -12,6 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 namespace bootseal {
 namespace {
 
@@ -20,9 +20,11 @@ Result<sockaddr_un> unix_address(const std::filesystem::path& path) {
   address.sun_family = AF_UNIX;
   const std::string& text = path.native();
   if (text.size() >= sizeof(address.sun_path)) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("the socket path '{}' has {} bytes, at most {} are possible; choose a shorter BOOTSEAL_RUN", text, text.size(),
-                            sizeof(address.sun_path) - 1));
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format(
+            "the socket path '{}' has {} bytes, at most {} are possible; choose a shorter BOOTSEAL_RUN", text,
+            text.size(), sizeof(address.sun_path) - 1));
   }
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
   return address;
@@ -69,17 +71,22 @@ Result<Bytes> read_to_end(int fd, std::size_t maximum) {
 Result<Bytes> read_file(const std::filesystem::path& path, std::size_t maximum) {
   BOOTSEAL_TRY(const UniqueFd fd, open_file(path, O_RDONLY));
   BOOTSEAL_TRY(Bytes content, read_to_end(fd.get(), maximum + 1));
-  if (content.size() > maximum) return fail(ErrorCode::exhausted, fmt::format("{} is larger than {} bytes", path.native(), maximum));
+  if (content.size() > maximum)
+    return fail(ErrorCode::exhausted, fmt::format("{} is larger than {} bytes", path.native(), maximum));
   return content;
 }
 
 Status read_exactly_at(int fd, MutableByteSpan data, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < data.size()) {
-    const ssize_t got = ::pread(fd, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(fd, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(errno, fmt::format("reading {} bytes at offset {}", data.size(), offset));
-    if (got == 0) return fail(ErrorCode::corrupt, fmt::format("the file ends at offset {}, {} bytes at offset {} were wanted", offset + done, data.size(), offset));
+    if (got == 0)
+      return fail(ErrorCode::corrupt,
+                  fmt::format("the file ends at offset {}, {} bytes at offset {} were wanted", offset + done,
+                              data.size(), offset));
     done += static_cast<std::size_t>(got);
   }
   return {};
@@ -122,19 +129,26 @@ Status replace_file(const std::filesystem::path& path, ByteSpan content, mode_t 
     ::unlink(temporary.c_str());
     return tl::unexpected<Error>(std::move(error));
   };
-  if (Status written = write_all(fd.get(), content); !written) return give_up(written.error().wrap(path.native()));
-  if (::fchmod(fd.get(), mode) != 0) return give_up(fail_errno(errno, fmt::format("setting the mode of {}", temporary)).value());
-  if (::fsync(fd.get()) != 0) return give_up(fail_errno(errno, fmt::format("flushing {}", temporary)).value());
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up(fail_errno(errno, fmt::format("replacing {}", path.native())).value());
+  if (Status written = write_all(fd.get(), content); !written)
+    return give_up(written.error().wrap(path.native()));
+  if (::fchmod(fd.get(), mode) != 0)
+    return give_up(fail_errno(errno, fmt::format("setting the mode of {}", temporary)).value());
+  if (::fsync(fd.get()) != 0)
+    return give_up(fail_errno(errno, fmt::format("flushing {}", temporary)).value());
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return give_up(fail_errno(errno, fmt::format("replacing {}", path.native())).value());
   return sync_folder(folder);
 }
 
 Status make_folder(const std::filesystem::path& folder, mode_t mode) {
   std::error_code error;
   if (!folder.parent_path().empty()) std::filesystem::create_directories(folder.parent_path(), error);
-  if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) return fail_errno(errno, fmt::format("making the folder {}", folder.native()));
-  if (!std::filesystem::is_directory(folder, error)) return fail(ErrorCode::already_exists, fmt::format("{} exists and is not a folder", folder.native()));
-  if (::chmod(folder.c_str(), mode) != 0) return fail_errno(errno, fmt::format("setting the mode of {}", folder.native()));
+  if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST)
+    return fail_errno(errno, fmt::format("making the folder {}", folder.native()));
+  if (!std::filesystem::is_directory(folder, error))
+    return fail(ErrorCode::already_exists, fmt::format("{} exists and is not a folder", folder.native()));
+  if (::chmod(folder.c_str(), mode) != 0)
+    return fail_errno(errno, fmt::format("setting the mode of {}", folder.native()));
   return {};
 }
 
@@ -146,7 +160,8 @@ Result<Pipe> make_pipe() {
 
 Result<SocketPair> make_socket_pair() {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return fail_errno(errno, "making a socket pair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+    return fail_errno(errno, "making a socket pair");
   return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
@@ -155,13 +170,17 @@ Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int
   BOOTSEAL_TRY(UniqueFd fd, unix_socket());
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
-    if (!S_ISSOCK(info.st_mode)) return fail(ErrorCode::already_exists, fmt::format("{} exists and is not a socket", path.native()));
+    if (!S_ISSOCK(info.st_mode))
+      return fail(ErrorCode::already_exists, fmt::format("{} exists and is not a socket", path.native()));
     ::unlink(path.c_str());
   }
   // The mode is set before anybody can connect: connect needs listen.
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return fail_errno(errno, fmt::format("binding {}", path.native()));
-  if (::chmod(path.c_str(), mode) != 0) return fail_errno(errno, fmt::format("setting the mode of {}", path.native()));
-  if (::listen(fd.get(), backlog) != 0) return fail_errno(errno, fmt::format("listening on {}", path.native()));
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return fail_errno(errno, fmt::format("binding {}", path.native()));
+  if (::chmod(path.c_str(), mode) != 0)
+    return fail_errno(errno, fmt::format("setting the mode of {}", path.native()));
+  if (::listen(fd.get(), backlog) != 0)
+    return fail_errno(errno, fmt::format("listening on {}", path.native()));
   return fd;
 }
 
@@ -228,7 +247,8 @@ Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
 Result<PeerCredentials> peer_credentials(int socket) {
   ucred credentials{};
   socklen_t size = sizeof(credentials);
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return fail_errno(errno, "asking who is at the other end of a socket");
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return fail_errno(errno, "asking who is at the other end of a socket");
   return PeerCredentials{credentials.pid, credentials.uid, credentials.gid};
 }
 
@@ -238,7 +258,8 @@ Result<bool> wait_readable(int fd, std::optional<std::chrono::milliseconds> limi
   for (;;) {
     int wait = -1;
     if (deadline) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(*deadline - Clock::now()).count();
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(*deadline - Clock::now()).count();
       wait = left > 0 ? static_cast<int>(std::min<long>(left + 1, 1 << 30)) : 0;
     }
     pollfd entry{fd, POLLIN, 0};

@@ -1,9 +1,9 @@
 #include "bootseal/base/ids.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 #include <sys/random.h>
+
+#include <algorithm>
 
 namespace bootseal {
 namespace {
@@ -18,15 +18,20 @@ bool is_alphanumeric(char c) {
 
 Guid Guid::random() {
   Guid guid;
-  BOOTSEAL_CHECK(::getrandom(guid.bytes.data(), guid.bytes.size(), 0) == static_cast<ssize_t>(guid.bytes.size()));
+  BOOTSEAL_CHECK(::getrandom(guid.bytes.data(), guid.bytes.size(), 0) ==
+                 static_cast<ssize_t>(guid.bytes.size()));
   guid.bytes[6] = (guid.bytes[6] & std::byte{0x0f}) | std::byte{0x40};
   guid.bytes[8] = (guid.bytes[8] & std::byte{0x3f}) | std::byte{0x80};
   return guid;
 }
 
 Result<Guid> Guid::parse(std::string_view text) {
-  const auto bad = [&] { return fail(ErrorCode::invalid_argument, fmt::format("'{}' is not a GUID (8-4-4-4-12 hex digits)", text.substr(0, 64))); };
-  if (text.size() != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-') return bad();
+  const auto bad = [&] {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("'{}' is not a GUID (8-4-4-4-12 hex digits)", text.substr(0, 64)));
+  };
+  if (text.size() != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-')
+    return bad();
   std::string digits(text);
   std::erase(digits, '-');
   const Result<Bytes> bytes = from_hex(digits);
@@ -50,8 +55,8 @@ std::array<std::byte, 16> Guid::windows_layout() const {
 
 std::string Guid::to_string() const {
   const std::string digits = to_hex(bytes);
-  return fmt::format("{}-{}-{}-{}-{}", digits.substr(0, 8), digits.substr(8, 4), digits.substr(12, 4), digits.substr(16, 4),
-                     digits.substr(20));
+  return fmt::format("{}-{}-{}-{}-{}", digits.substr(0, 8), digits.substr(8, 4), digits.substr(12, 4),
+                     digits.substr(16, 4), digits.substr(20));
 }
 
 Result<VmId> VmId::parse(std::string_view text) {
@@ -60,9 +65,11 @@ Result<VmId> VmId::parse(std::string_view text) {
 }
 
 bool is_valid_resource_name(std::string_view name) {
-  if (name.empty() || name.size() > 64 || !is_alphanumeric(name.front()) || !is_alphanumeric(name.back())) return false;
+  if (name.empty() || name.size() > 64 || !is_alphanumeric(name.front()) || !is_alphanumeric(name.back()))
+    return false;
   if (name.find("..") != std::string_view::npos) return false;
-  return std::ranges::all_of(name, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
+  return std::ranges::all_of(name,
+                             [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 }  // namespace bootseal

@@ -1,10 +1,10 @@
 #include "bootseal/base/paths.h"
 
-#include <cstdlib>
-#include <optional>
-
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include <cstdlib>
+#include <optional>
 
 namespace bootseal {
 namespace {
@@ -13,7 +13,8 @@ Result<std::optional<std::filesystem::path>> absolute_from(const char* variable)
   const char* value = std::getenv(variable);
   if (value == nullptr || *value == '\0') return std::nullopt;
   std::filesystem::path path(value);
-  if (!path.is_absolute()) return fail(ErrorCode::invalid_argument, fmt::format("{}='{}' is not an absolute path", variable, value));
+  if (!path.is_absolute())
+    return fail(ErrorCode::invalid_argument, fmt::format("{}='{}' is not an absolute path", variable, value));
   return path.lexically_normal();
 }
 
@@ -22,7 +23,9 @@ Result<std::filesystem::path> default_home() {
   BOOTSEAL_TRY(const auto state, absolute_from("XDG_STATE_HOME"));
   if (state) return *state / "bootseal";
   BOOTSEAL_TRY(const auto home, absolute_from("HOME"));
-  if (!home) return fail(ErrorCode::invalid_argument, "HOME is not set; set BOOTSEAL_HOME to the folder for Bootseal's state");
+  if (!home)
+    return fail(ErrorCode::invalid_argument,
+                "HOME is not set; set BOOTSEAL_HOME to the folder for Bootseal's state");
   return *home / ".local/state/bootseal";
 }
 
@@ -37,15 +40,19 @@ Result<Paths> Paths::from_environment() {
     BOOTSEAL_TRY(paths.home, default_home());
   }
   BOOTSEAL_TRY(const auto run, absolute_from("BOOTSEAL_RUN"));
-  paths.run = run ? *run : (::geteuid() == 0 && !home ? std::filesystem::path("/run/bootseal") : paths.home / "run");
+  paths.run =
+      run ? *run : (::geteuid() == 0 && !home ? std::filesystem::path("/run/bootseal") : paths.home / "run");
   BOOTSEAL_TRY(const auto programs, absolute_from("BOOTSEAL_BIN"));
   std::error_code error;
-  paths.programs = programs ? *programs : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  paths.programs =
+      programs ? *programs : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   BOOTSEAL_TRY(const auto data, absolute_from("BOOTSEAL_SHARE"));
   paths.data = data ? *data : (paths.programs / "../share/bootseal").lexically_normal();
   return paths;
 }
 
-std::filesystem::path Paths::socket_of(std::string_view daemon) const { return run / fmt::format("{}.sock", daemon); }
+std::filesystem::path Paths::socket_of(std::string_view daemon) const {
+  return run / fmt::format("{}.sock", daemon);
+}
 
 }  // namespace bootseal

@@ -1,12 +1,12 @@
 #include "bootseal/base/result.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <system_error>
-
-#include <fmt/format.h>
 
 namespace bootseal {
 namespace {
@@ -27,10 +27,13 @@ constexpr std::array<ErrorInfo, kErrorCodeCount> kErrors = {{
     {ErrorCode::io_error, "IoError", 500, 14, "the operating system refused a read, a write or a flush"},
     {ErrorCode::internal, "Internal", 500, 1, "a defect in Bootseal"},
     {ErrorCode::guest_state_missing, "GuestStateMissing", 409, 20, "the guest state file is not there"},
-    {ErrorCode::guest_state_foreign, "GuestStateForeign", 409, 21, "the guest state file belongs to another VM"},
-    {ErrorCode::guest_state_wrong_key, "GuestStateWrongKey", 409, 22, "the key does not open the guest state file"},
+    {ErrorCode::guest_state_foreign, "GuestStateForeign", 409, 21,
+     "the guest state file belongs to another VM"},
+    {ErrorCode::guest_state_wrong_key, "GuestStateWrongKey", 409, 22,
+     "the key does not open the guest state file"},
     {ErrorCode::guest_state_damaged, "GuestStateDamaged", 409, 23, "the guest state file is damaged"},
-    {ErrorCode::guest_state_stale, "GuestStateStale", 409, 24, "the guest state file is older than the vault remembers"},
+    {ErrorCode::guest_state_stale, "GuestStateStale", 409, 24,
+     "the guest state file is older than the vault remembers"},
 }};
 
 ErrorCode code_for_errno(int errno_value) {

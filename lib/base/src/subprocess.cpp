@@ -1,18 +1,18 @@
 #include "bootseal/base/subprocess.h"
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <charconv>
-#include <csignal>
-#include <cstdlib>
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
 
 extern char** environ;
 
@@ -47,10 +47,12 @@ struct ChildPlan {
 ChildPlan plan_child(const Command& command) {
   ChildPlan plan;
   plan.program = find_program(command.arguments.front());
-  for (const std::string& argument : command.arguments) plan.arguments.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& argument : command.arguments)
+    plan.arguments.push_back(const_cast<char*>(argument.c_str()));
   plan.arguments.push_back(nullptr);
   if (command.environment) {
-    for (const auto& [name, value] : *command.environment) plan.environment_text.push_back(name + "=" + value);
+    for (const auto& [name, value] : *command.environment)
+      plan.environment_text.push_back(name + "=" + value);
     for (std::string& text : plan.environment_text) plan.environment.push_back(text.data());
   } else {
     for (char** next = environ; *next != nullptr; ++next) plan.environment.push_back(*next);
@@ -65,7 +67,8 @@ ChildPlan plan_child(const Command& command) {
   ::_exit(127);
 }
 
-// In the child: moves the descriptors to their places. Sources are first lifted above all targets so that none is overwritten.
+// In the child: moves the descriptors to their places. Sources are first lifted above all targets so that
+// none is overwritten.
 void place_fds(const ChildPlan& plan, int& report_fd) {
   int highest = 3;
   for (const auto& [target, source] : plan.fds) highest = std::max(highest, target + 1);
@@ -103,8 +106,9 @@ void place_fds(const ChildPlan& plan, int& report_fd) {
   ::syscall(SYS_close_range, next, ~0U, 0);
 }
 
-int pidfd_open(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
-
+int pidfd_open(pid_t pid) {
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
 
 }  // namespace
 
@@ -122,7 +126,8 @@ Result<ProcessIdentity> spawn(const Command& command) {
     for (int number = 1; number < 32; ++number) ::signal(number, SIG_DFL);
     if (command.new_session) ::setsid();
     place_fds(plan, report_fd);
-    if (command.working_folder && ::chdir(command.working_folder->c_str()) != 0) report_and_exit(report_fd, errno);
+    if (command.working_folder && ::chdir(command.working_folder->c_str()) != 0)
+      report_and_exit(report_fd, errno);
     if (command.before_exec) {
       if (const int problem = command.before_exec(); problem != 0) report_and_exit(report_fd, -problem);
     }
@@ -154,12 +159,14 @@ Result<ProcessIdentity> identify_process(pid_t pid) {
   if (!stat) return fail(ErrorCode::not_found, fmt::format("no process has the pid {}", pid));
   std::string_view text = as_text(*stat);
   const std::size_t name_end = text.rfind(')');
-  if (name_end == std::string_view::npos) return fail(ErrorCode::corrupt, fmt::format("/proc/{}/stat is not understood", pid));
+  if (name_end == std::string_view::npos)
+    return fail(ErrorCode::corrupt, fmt::format("/proc/{}/stat is not understood", pid));
   text.remove_prefix(name_end + 2);
   // Field 3 (state) is first here; the start time is field 22.
   for (int field = 3; field < 22; ++field) {
     const std::size_t blank = text.find(' ');
-    if (blank == std::string_view::npos) return fail(ErrorCode::corrupt, fmt::format("/proc/{}/stat is too short", pid));
+    if (blank == std::string_view::npos)
+      return fail(ErrorCode::corrupt, fmt::format("/proc/{}/stat is too short", pid));
     text.remove_prefix(blank + 1);
   }
   std::uint64_t ticks = 0;
@@ -174,13 +181,16 @@ bool is_running(const ProcessIdentity& process) {
   if (!stat) return false;
   const std::string_view text = as_text(*stat);
   const std::size_t name_end = text.rfind(')');
-  return name_end != std::string_view::npos && name_end + 2 < text.size() && text[name_end + 2] != 'Z' && text[name_end + 2] != 'X';
+  return name_end != std::string_view::npos && name_end + 2 < text.size() && text[name_end + 2] != 'Z' &&
+         text[name_end + 2] != 'X';
 }
 
 Result<UniqueFd> open_process(const ProcessIdentity& process) {
   UniqueFd fd(pidfd_open(process.pid));
-  // The identity is checked after the pidfd holds the process: from here on the pid cannot be reused under it.
-  if (!fd.valid() || !is_running(process)) return fail(ErrorCode::not_found, fmt::format("the process {} has ended", process.pid));
+  // The identity is checked after the pidfd holds the process: from here on the pid cannot be reused under
+  // it.
+  if (!fd.valid() || !is_running(process))
+    return fail(ErrorCode::not_found, fmt::format("the process {} has ended", process.pid));
   return fd;
 }
 
@@ -203,7 +213,8 @@ Result<bool> wait_for_end(const ProcessIdentity& process, std::optional<std::chr
   return true;
 }
 
-Result<CommandOutput> run_command(const Command& command, ByteSpan input, std::optional<std::chrono::milliseconds> limit, std::stop_token stop,
+Result<CommandOutput> run_command(const Command& command, ByteSpan input,
+                                  std::optional<std::chrono::milliseconds> limit, std::stop_token stop,
                                   const std::function<void(std::string_view)>& on_line) {
   BOOTSEAL_TRY(Pipe in, make_pipe());
   BOOTSEAL_TRY(Pipe out, make_pipe());
@@ -236,15 +247,22 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input, std::o
       if (got == 0 || errno != EINTR) fd.reset();
       return;
     }
-    into.append(buffer.data(), std::min(static_cast<std::size_t>(got), kOutputLimit - std::min(kOutputLimit, into.size())));
+    into.append(buffer.data(),
+                std::min(static_cast<std::size_t>(got), kOutputLimit - std::min(kOutputLimit, into.size())));
   };
   while (out.read_end.valid() || err.read_end.valid()) {
-    if (!early && stop.stop_requested()) early = Error{ErrorCode::cancelled, fmt::format("{} was stopped on request", command.arguments[0]), nullptr};
+    if (!early && stop.stop_requested())
+      early = Error{ErrorCode::cancelled, fmt::format("{} was stopped on request", command.arguments[0]),
+                    nullptr};
     if (!early && deadline && std::chrono::steady_clock::now() >= *deadline) {
-      early = Error{ErrorCode::timeout, fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
+      early =
+          Error{ErrorCode::timeout,
+                fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
     }
     if (early) ::kill(process.pid, SIGKILL);
-    std::array<pollfd, 3> entries{{{out.read_end.get(), POLLIN, 0}, {err.read_end.get(), POLLIN, 0}, {input.empty() ? -1 : in.write_end.get(), POLLOUT, 0}}};
+    std::array<pollfd, 3> entries{{{out.read_end.get(), POLLIN, 0},
+                                   {err.read_end.get(), POLLIN, 0},
+                                   {input.empty() ? -1 : in.write_end.get(), POLLOUT, 0}}};
     if (input.empty()) in.write_end.reset();
     ::poll(entries.data(), entries.size(), early ? 1000 : 50);
     if (early) {
@@ -254,7 +272,9 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input, std::o
     if (entries[0].revents != 0) drain(out.read_end, output.standard_output);
     if (entries[1].revents != 0) {
       drain(err.read_end, output.standard_error);
-      for (std::size_t end = 0; on_line && (end = output.standard_error.find('\n', line_start)) != std::string::npos; line_start = end + 1) {
+      for (std::size_t end = 0;
+           on_line && (end = output.standard_error.find('\n', line_start)) != std::string::npos;
+           line_start = end + 1) {
         on_line(std::string_view(output.standard_error).substr(line_start, end - line_start));
       }
     }
@@ -268,9 +288,13 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input, std::o
   for (;;) {
     const pid_t reaped = ::waitpid(process.pid, &status, early ? 0 : WNOHANG);
     if (reaped == process.pid || (reaped < 0 && errno != EINTR)) break;
-    if (!early && stop.stop_requested()) early = Error{ErrorCode::cancelled, fmt::format("{} was stopped on request", command.arguments[0]), nullptr};
+    if (!early && stop.stop_requested())
+      early = Error{ErrorCode::cancelled, fmt::format("{} was stopped on request", command.arguments[0]),
+                    nullptr};
     if (!early && deadline && std::chrono::steady_clock::now() >= *deadline) {
-      early = Error{ErrorCode::timeout, fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
+      early =
+          Error{ErrorCode::timeout,
+                fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
     }
     if (early) ::kill(process.pid, SIGKILL);
     pollfd entry{ended.get(), POLLIN, 0};
@@ -285,14 +309,16 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input, std::o
   return output;
 }
 
-Result<std::string> run_checked(const Command& command, ByteSpan input, std::optional<std::chrono::milliseconds> limit, std::stop_token stop,
+Result<std::string> run_checked(const Command& command, ByteSpan input,
+                                std::optional<std::chrono::milliseconds> limit, std::stop_token stop,
                                 const std::function<void(std::string_view)>& on_line) {
   BOOTSEAL_TRY(CommandOutput output, run_command(command, input, limit, std::move(stop), on_line));
   if (output.exit_code != 0) {
     std::string_view tail = output.standard_error;
     while (!tail.empty() && tail.back() == '\n') tail.remove_suffix(1);
     if (tail.size() > 600) tail = tail.substr(tail.size() - 600);
-    return fail(ErrorCode::unavailable, fmt::format("{} ended with exit code {}: {}", command.arguments[0], output.exit_code, tail));
+    return fail(ErrorCode::unavailable,
+                fmt::format("{} ended with exit code {}: {}", command.arguments[0], output.exit_code, tail));
   }
   return std::move(output.standard_output);
 }

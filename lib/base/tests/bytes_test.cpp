@@ -49,8 +49,13 @@ TEST(Hex, RefusesOddLengthAndForeignCharacters) {
 
 // RFC 4648 section 10.
 TEST(Base64, MatchesTheTestVectorsOfTheRfc) {
-  const std::pair<std::string_view, std::string_view> vectors[] = {
-      {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+  const std::pair<std::string_view, std::string_view> vectors[] = {{"", ""},
+                                                                   {"f", "Zg=="},
+                                                                   {"fo", "Zm8="},
+                                                                   {"foo", "Zm9v"},
+                                                                   {"foob", "Zm9vYg=="},
+                                                                   {"fooba", "Zm9vYmE="},
+                                                                   {"foobar", "Zm9vYmFy"}};
   for (const auto& [plain, encoded] : vectors) {
     EXPECT_EQ(to_base64(as_bytes(plain)), encoded);
     EXPECT_EQ(as_text(*from_base64(encoded)), plain);
@@ -65,10 +70,13 @@ TEST(Base64, UrlFormHasNoPaddingAndItsOwnAlphabet) {
 }
 
 TEST(Base64, RefusesImpossibleLengthStrayBitsAndForeignCharacters) {
-  for (const std::string_view text : {"A", "AAAAA", "Zh==", "Zm9", "Z m8=", "=", "===="}) EXPECT_FALSE(from_base64(text)) << text;
+  for (const std::string_view text : {"A", "AAAAA", "Zh==", "Zm9", "Z m8=", "=", "===="})
+    EXPECT_FALSE(from_base64(text)) << text;
 }
 
-TEST(Crc32, MatchesTheCheckValue) { EXPECT_EQ(crc32(as_bytes("123456789")), 0xcbf43926U); }
+TEST(Crc32, MatchesTheCheckValue) {
+  EXPECT_EQ(crc32(as_bytes("123456789")), 0xcbf43926U);
+}
 
 }  // namespace
 }  // namespace bootseal

@@ -18,17 +18,22 @@ TEST(Guid, WindowsLayoutHasTheFirstThreeFieldsLittleEndian) {
 }
 
 TEST(Guid, RefusesOtherText) {
-  for (const std::string_view text : {"", "6ba7b810", "6ba7b810-9dad-11d1-80b4-00c04fd430cx", "6ba7b8109-dad-11d1-80b4-00c04fd430c8",
-                                      "{ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4--0c04fd430c8"}) {
+  for (const std::string_view text :
+       {"", "6ba7b810", "6ba7b810-9dad-11d1-80b4-00c04fd430cx", "6ba7b8109-dad-11d1-80b4-00c04fd430c8",
+        "{ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4--0c04fd430c8"}) {
     EXPECT_FALSE(Guid::parse(text)) << text;
   }
 }
 
-TEST(Guid, RandomOnesDiffer) { EXPECT_NE(Guid::random(), Guid::random()); }
+TEST(Guid, RandomOnesDiffer) {
+  EXPECT_NE(Guid::random(), Guid::random());
+}
 
 TEST(ResourceName, AllowsWhatMayStandInAPath) {
-  for (const std::string_view name : {"demo", "a", "vm-01.prod_x", "A9"}) EXPECT_TRUE(is_valid_resource_name(name)) << name;
-  for (const std::string_view name : {"", "-a", "a-", ".", "..", "a..b", "a/b", "a b", "a\n"}) EXPECT_FALSE(is_valid_resource_name(name)) << name;
+  for (const std::string_view name : {"demo", "a", "vm-01.prod_x", "A9"})
+    EXPECT_TRUE(is_valid_resource_name(name)) << name;
+  for (const std::string_view name : {"", "-a", "a-", ".", "..", "a..b", "a/b", "a b", "a\n"})
+    EXPECT_FALSE(is_valid_resource_name(name)) << name;
   EXPECT_FALSE(is_valid_resource_name(std::string(65, 'a')));
 }
 

@@ -1,9 +1,9 @@
 #include "bootseal/base/result.h"
 
+#include <gtest/gtest.h>
+
 #include <cerrno>
 #include <set>
-
-#include <gtest/gtest.h>
 
 namespace bootseal {
 namespace {

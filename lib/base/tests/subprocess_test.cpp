@@ -1,14 +1,16 @@
 #include "bootseal/base/subprocess.h"
 
-#include <csignal>
-
 #include <gtest/gtest.h>
 #include <unistd.h>
+
+#include <csignal>
 
 namespace bootseal {
 namespace {
 
-Command shell(std::string script) { return Command{.arguments = {"/bin/sh", "-c", std::move(script)}}; }
+Command shell(std::string script) {
+  return Command{.arguments = {"/bin/sh", "-c", std::move(script)}};
+}
 
 TEST(RunCommand, CollectsOutputsAndExitCode) {
   const auto output = run_command(shell("cat; echo problem >&2; exit 3"), as_bytes("input"));
@@ -39,7 +41,8 @@ TEST(RunCommand, EndsTheProgramAtTheTimeLimit) {
 TEST(RunCommand, EndsTheProgramOnRequest) {
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(run_command(shell("exec sleep 1000"), {}, std::nullopt, stop.get_token()).error().code, ErrorCode::cancelled);
+  EXPECT_EQ(run_command(shell("exec sleep 1000"), {}, std::nullopt, stop.get_token()).error().code,
+            ErrorCode::cancelled);
 }
 
 TEST(RunChecked, SaysWhatTheProgramSaid) {
@@ -77,7 +80,8 @@ TEST(Process, IsKnownByPidAndStartTime) {
   ASSERT_TRUE(self);
   EXPECT_TRUE(is_running(*self));
   EXPECT_FALSE(is_running(ProcessIdentity{self->pid, self->start_time_ticks + 1}));
-  EXPECT_EQ(open_process(ProcessIdentity{self->pid, self->start_time_ticks + 1}).error().code, ErrorCode::not_found);
+  EXPECT_EQ(open_process(ProcessIdentity{self->pid, self->start_time_ticks + 1}).error().code,
+            ErrorCode::not_found);
 }
 
 TEST(Process, SignalEndsItAndTheEndIsSeen) {

@@ -1,10 +1,10 @@
 #include "bootseal/crypto/digest.h"
 
-#include <algorithm>
-
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sys/random.h>
+
+#include <algorithm>
 
 #include "bootseal/crypto/handle.h"
 
@@ -30,8 +30,12 @@ const EVP_MD* evp(HashAlgorithm algorithm) {
   return nullptr;
 }
 
-const unsigned char* raw(ByteSpan bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-unsigned char* raw(Bytes& bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+const unsigned char* raw(ByteSpan bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+unsigned char* raw(Bytes& bytes) {
+  return reinterpret_cast<unsigned char*>(bytes.data());
+}
 
 }  // namespace
 
@@ -47,7 +51,8 @@ std::size_t hash_size(HashAlgorithm algorithm) {
 
 Result<Sha256Digest> Sha256Digest::parse(std::string_view hex) {
   const Result<Bytes> bytes = from_hex(hex);
-  if (!bytes || bytes->size() != 32) return fail(ErrorCode::invalid_argument, "a SHA-256 digest has 64 hex digits");
+  if (!bytes || bytes->size() != 32)
+    return fail(ErrorCode::invalid_argument, "a SHA-256 digest has 64 hex digits");
   Sha256Digest digest;
   std::ranges::copy(*bytes, digest.bytes.begin());
   return digest;
@@ -63,7 +68,8 @@ Sha256Digest sha256(ByteSpan data) {
 Bytes digest(HashAlgorithm algorithm, std::initializer_list<ByteSpan> parts) {
   const MdContext context(EVP_MD_CTX_new());
   BOOTSEAL_CHECK(context && EVP_DigestInit_ex(context.get(), evp(algorithm), nullptr) == 1);
-  for (const ByteSpan part : parts) BOOTSEAL_CHECK(EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1);
+  for (const ByteSpan part : parts)
+    BOOTSEAL_CHECK(EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1);
   Bytes result(hash_size(algorithm));
   BOOTSEAL_CHECK(EVP_DigestFinal_ex(context.get(), raw(result), nullptr) == 1);
   return result;
@@ -76,7 +82,8 @@ Bytes hmac(HashAlgorithm algorithm, ByteSpan key, std::initializer_list<ByteSpan
   unsigned int size = 0;
   static constexpr unsigned char kNoKey = 0;
   const unsigned char* key_data = key.empty() ? &kNoKey : raw(key);
-  BOOTSEAL_CHECK(HMAC(evp(algorithm), key_data, static_cast<int>(key.size()), raw(message), message.size(), raw(result), &size) != nullptr);
+  BOOTSEAL_CHECK(HMAC(evp(algorithm), key_data, static_cast<int>(key.size()), raw(message), message.size(),
+                      raw(result), &size) != nullptr);
   BOOTSEAL_CHECK(size == result.size());
   return result;
 }

@@ -1,11 +1,11 @@
 #include "bootseal/crypto/secret.h"
 
-#include <utility>
-
 #include <openssl/crypto.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+#include <utility>
 
 namespace bootseal::crypto {
 
@@ -22,7 +22,9 @@ Secret::Secret(std::size_t size) : size_(size) {
 }
 
 Secret::Secret(Secret&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), mapped_(std::exchange(other.mapped_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      mapped_(std::exchange(other.mapped_, 0)) {}
 
 Secret& Secret::operator=(Secret&& other) noexcept {
   if (this != &other) {
@@ -34,7 +36,9 @@ Secret& Secret::operator=(Secret&& other) noexcept {
   return *this;
 }
 
-Secret::~Secret() { release(); }
+Secret::~Secret() {
+  release();
+}
 
 void Secret::release() {
   if (data_ == nullptr) return;
@@ -61,8 +65,12 @@ Secret Secret::random(std::size_t size) {
   return secret;
 }
 
-void wipe(MutableByteSpan bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+void wipe(MutableByteSpan bytes) {
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+}
 
-bool equal_constant_time(ByteSpan a, ByteSpan b) { return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0; }
+bool equal_constant_time(ByteSpan a, ByteSpan b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
 
 }  // namespace bootseal::crypto

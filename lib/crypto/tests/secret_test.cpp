@@ -1,8 +1,8 @@
 #include "bootseal/crypto/secret.h"
 
-#include <type_traits>
-
 #include <gtest/gtest.h>
+
+#include <type_traits>
 
 namespace bootseal::crypto {
 namespace {

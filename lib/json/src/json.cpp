@@ -1,10 +1,11 @@
 #include "bootseal/json/json.h"
 
+#include <fmt/format.h>
+
 #include <boost/json/object.hpp>
 #include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
-#include <fmt/format.h>
 
 namespace bootseal::json {
 namespace {
@@ -67,19 +68,27 @@ void write_pretty(const Value& value, std::string& text, std::size_t indent) {
 }  // namespace
 
 Result<Value> parse(std::string_view text, const Limits& limits) {
-  if (text.size() > limits.bytes) return fail(ErrorCode::exhausted, fmt::format("the JSON text has {} bytes, at most {} are allowed", text.size(), limits.bytes));
+  if (text.size() > limits.bytes)
+    return fail(ErrorCode::exhausted,
+                fmt::format("the JSON text has {} bytes, at most {} are allowed", text.size(), limits.bytes));
   boost::json::parse_options options;
   options.max_depth = limits.depth;
   boost::json::parser parser(boost::json::storage_ptr(), options);
   boost::json::error_code error;
   const std::size_t consumed = parser.write_some(text.data(), text.size(), error);
-  if (error == boost::json::error::too_deep) return fail(ErrorCode::exhausted, fmt::format("the JSON text is nested deeper than {} levels", limits.depth));
+  if (error == boost::json::error::too_deep)
+    return fail(ErrorCode::exhausted,
+                fmt::format("the JSON text is nested deeper than {} levels", limits.depth));
   if (!error && consumed < text.size()) error = boost::json::error::extra_data;
-  if (error) return fail(ErrorCode::invalid_argument, fmt::format("the text is not JSON: {} at offset {}", error.message(), consumed));
+  if (error)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("the text is not JSON: {} at offset {}", error.message(), consumed));
   return parser.release();
 }
 
-std::string serialize(const Value& value) { return boost::json::serialize(value); }
+std::string serialize(const Value& value) {
+  return boost::json::serialize(value);
+}
 
 std::string serialize_pretty(const Value& value) {
   std::string text;
@@ -89,7 +98,9 @@ std::string serialize_pretty(const Value& value) {
 }
 
 Result<Reader> Reader::object(const Value& value, std::string name) {
-  if (!value.is_object()) return fail(ErrorCode::invalid_argument, fmt::format("{}: wanted an object, there is {}", name, kind_of(value)));
+  if (!value.is_object())
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}: wanted an object, there is {}", name, kind_of(value)));
   return Reader(value, std::move(name));
 }
 
@@ -105,15 +116,19 @@ tl::unexpected<Error> Reader::problem(std::string_view field, std::string_view m
 Result<const Value*> Reader::wanted(std::string_view field, std::string_view kind) {
   asked_.emplace(field);
   const Value* found = value_->get_object().if_contains(field);
-  if (found == nullptr || found->is_null()) return problem(field, fmt::format("wanted {}, the field is missing", kind));
+  if (found == nullptr || found->is_null())
+    return problem(field, fmt::format("wanted {}, the field is missing", kind));
   return found;
 }
 
-Result<const Value*> Reader::value(std::string_view field) { return wanted(field, "a value"); }
+Result<const Value*> Reader::value(std::string_view field) {
+  return wanted(field, "a value");
+}
 
 Result<std::string> Reader::string(std::string_view field) {
   BOOTSEAL_TRY(const Value* found, wanted(field, "a string"));
-  if (!found->is_string()) return problem(field, fmt::format("wanted a string, there is {}", kind_of(*found)));
+  if (!found->is_string())
+    return problem(field, fmt::format("wanted a string, there is {}", kind_of(*found)));
   const auto& text = found->get_string();
   return std::string(text.data(), text.size());
 }
@@ -122,7 +137,8 @@ Result<std::uint64_t> Reader::unsigned_integer(std::string_view field) {
   BOOTSEAL_TRY(const Value* found, wanted(field, "a whole number"));
   if (found->is_uint64()) return found->get_uint64();
   if (found->is_int64() && found->get_int64() >= 0) return static_cast<std::uint64_t>(found->get_int64());
-  return problem(field, fmt::format("wanted a whole number of at least 0, there is {}", found->is_int64() ? "a negative number" : kind_of(*found)));
+  return problem(field, fmt::format("wanted a whole number of at least 0, there is {}",
+                                    found->is_int64() ? "a negative number" : kind_of(*found)));
 }
 
 Result<std::int64_t> Reader::integer(std::string_view field) {
@@ -133,7 +149,8 @@ Result<std::int64_t> Reader::integer(std::string_view field) {
 
 Result<bool> Reader::boolean(std::string_view field) {
   BOOTSEAL_TRY(const Value* found, wanted(field, "true or false"));
-  if (!found->is_bool()) return problem(field, fmt::format("wanted true or false, there is {}", kind_of(*found)));
+  if (!found->is_bool())
+    return problem(field, fmt::format("wanted true or false, there is {}", kind_of(*found)));
   return found->get_bool();
 }
 
@@ -158,7 +175,9 @@ Result<std::vector<std::string>> Reader::strings(std::string_view field) {
   if (!found->is_array()) return problem(field, fmt::format("wanted an array, there is {}", kind_of(*found)));
   std::vector<std::string> texts;
   for (const Value& element : found->get_array()) {
-    if (!element.is_string()) return problem(field, fmt::format("element {}: wanted a string, there is {}", texts.size(), kind_of(element)));
+    if (!element.is_string())
+      return problem(field,
+                     fmt::format("element {}: wanted a string, there is {}", texts.size(), kind_of(element)));
     texts.emplace_back(element.get_string());
   }
   return texts;
@@ -205,7 +224,8 @@ Result<std::optional<std::string>> Reader::optional_string(std::string_view fiel
 
 Status Reader::no_other_fields() const {
   for (const auto& [name, member] : value_->get_object()) {
-    if (!asked_.contains(std::string_view(name.data(), name.size()))) return problem(std::string_view(name.data(), name.size()), "this field is not known here");
+    if (!asked_.contains(std::string_view(name.data(), name.size())))
+      return problem(std::string_view(name.data(), name.size()), "this field is not known here");
   }
   return {};
 }

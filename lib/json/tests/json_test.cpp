@@ -19,12 +19,15 @@ TEST(Parse, HoldsItsLimits) {
 
 TEST(Serialize, PrettyTextParsesToTheSameValue) {
   const Value value = *parse(R"({"a":[1,{"b":null}],"c":"d\n","e":{},"f":[]})");
-  EXPECT_EQ(serialize_pretty(value), "{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"c\": \"d\\n\",\n  \"e\": {},\n  \"f\": []\n}\n");
+  EXPECT_EQ(serialize_pretty(value),
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"c\": \"d\\n\",\n  \"e\": "
+            "{},\n  \"f\": []\n}\n");
   EXPECT_EQ(*parse(serialize_pretty(value)), value);
 }
 
 TEST(Reader, ReadsTypedFields) {
-  const Value value = *parse(R"({"s":"x","u":7,"i":-7,"b":true,"o":{"p":[{"q":1},{"q":2}]},"l":["a","b"],"d":"AQI=","n":null})");
+  const Value value = *parse(
+      R"({"s":"x","u":7,"i":-7,"b":true,"o":{"p":[{"q":1},{"q":2}]},"l":["a","b"],"d":"AQI=","n":null})");
   Reader reader = *Reader::object(value, "the thing");
   EXPECT_EQ(*reader.string("s"), "x");
   EXPECT_EQ(*reader.unsigned_integer("u"), 7U);
@@ -41,10 +44,13 @@ TEST(Reader, SaysPathWantedAndFound) {
   const Value value = *parse(R"({"o":{"list":[{"count":"many"}]},"extra":1})");
   Reader reader = *Reader::object(value, "the thing");
   auto list = reader.object("o")->objects("list");
-  EXPECT_EQ((*list)[0].unsigned_integer("count").error().message, "the thing.o.list[0].count: wanted a whole number of at least 0, there is a string");
-  EXPECT_EQ(reader.string("absent").error().message, "the thing.absent: wanted a string, the field is missing");
+  EXPECT_EQ((*list)[0].unsigned_integer("count").error().message,
+            "the thing.o.list[0].count: wanted a whole number of at least 0, there is a string");
+  EXPECT_EQ(reader.string("absent").error().message,
+            "the thing.absent: wanted a string, the field is missing");
   EXPECT_EQ(reader.no_other_fields().error().message, "the thing.extra: this field is not known here");
-  EXPECT_EQ(Reader::object(*parse("3"), "the thing").error().message, "the thing: wanted an object, there is an integer");
+  EXPECT_EQ(Reader::object(*parse("3"), "the thing").error().message,
+            "the thing: wanted an object, there is an integer");
 }
 
 }  // namespace

@@ -24,12 +24,19 @@ inline ByteSpan as_bytes(std::string_view text) {
 inline std::string_view as_text(ByteSpan bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline Bytes to_bytes(ByteSpan bytes) { return {bytes.begin(), bytes.end()}; }
-inline Bytes to_bytes(std::string_view text) { return to_bytes(as_bytes(text)); }
-inline void append(Bytes& target, ByteSpan bytes) { target.insert(target.end(), bytes.begin(), bytes.end()); }
+inline Bytes to_bytes(ByteSpan bytes) {
+  return {bytes.begin(), bytes.end()};
+}
+inline Bytes to_bytes(std::string_view text) {
+  return to_bytes(as_bytes(text));
+}
+inline void append(Bytes& target, ByteSpan bytes) {
+  target.insert(target.end(), bytes.begin(), bytes.end());
+}
 
-// Reads integers and slices from a span it does not own. Every read is checked against what remains; a read past the end
-// fails with ErrorCode::corrupt, names the field asked for, and leaves the position where it was.
+// Reads integers and slices from a span it does not own. Every read is checked against what remains; a read
+// past the end fails with ErrorCode::corrupt, names the field asked for, and leaves the position where it
+// was.
 class ByteReader {
  public:
   explicit ByteReader(ByteSpan data) : data_(data) {}

@@ -1,5 +1,8 @@
-// File descriptors with an owner, whole reads and writes, files that are replaced as a whole, descriptors over sockets.
+// File descriptors with an owner, whole reads and writes, files that are replaced as a whole, descriptors
+// over sockets.
 #pragma once
+
+#include <sys/types.h>
 
 #include <chrono>
 #include <filesystem>
@@ -7,8 +10,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <sys/types.h>
 
 #include "bootseal/base/bytes.h"
 
@@ -48,8 +49,8 @@ Status read_exactly_at(int fd, MutableByteSpan data, std::uint64_t offset);
 Status write_all(int fd, ByteSpan data);
 Status write_all_at(int fd, ByteSpan data, std::uint64_t offset);
 
-// Writes a temporary file beside `path`, flushes it, renames it over `path` and flushes the folder: after success the new
-// content survives a power cut, after any failure the old content is untouched.
+// Writes a temporary file beside `path`, flushes it, renames it over `path` and flushes the folder: after
+// success the new content survives a power cut, after any failure the old content is untouched.
 Status replace_file(const std::filesystem::path& path, ByteSpan content, mode_t mode = 0600);
 Status sync_folder(const std::filesystem::path& folder);
 // Makes the folder (and its parents) with `mode` for the last one; an existing folder gets the mode too.

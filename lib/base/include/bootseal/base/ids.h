@@ -44,14 +44,15 @@ struct Epoch {
   auto operator<=>(const Epoch&) const = default;
 };
 
-// A counter in the guest state that only grows; the vault remembers the last one it was told. 0 = not made yet.
+// A counter in the guest state that only grows; the vault remembers the last one it was told. 0 = not made
+// yet.
 struct Generation {
   std::uint64_t value = 0;
   auto operator<=>(const Generation&) const = default;
 };
 
-// True for names that may stand in paths, resource ids and DNS labels: 1 to 64 of [A-Za-z0-9._-], first and last a letter or
-// digit, no "..".
+// True for names that may stand in paths, resource ids and DNS labels: 1 to 64 of [A-Za-z0-9._-], first and
+// last a letter or digit, no "..".
 bool is_valid_resource_name(std::string_view name);
 
 }  // namespace bootseal

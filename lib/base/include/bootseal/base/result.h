@@ -10,9 +10,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
-
 #include <tl/expected.hpp>
+#include <utility>
 
 namespace bootseal {
 
@@ -71,32 +70,34 @@ using Status = Result<void>;
 // return fail(ErrorCode::not_found, fmt::format("…", …));
 [[nodiscard]] tl::unexpected<Error> fail(ErrorCode code, std::string message);
 [[nodiscard]] tl::unexpected<Error> fail(ErrorCode code, std::string message, const Error& cause);
-// An io_error (or not_found, permission_denied, exhausted where errno says so) with the text of `errno_value`.
+// An io_error (or not_found, permission_denied, exhausted where errno says so) with the text of
+// `errno_value`.
 [[nodiscard]] tl::unexpected<Error> fail_errno(int errno_value, std::string_view what);
 
 [[noreturn]] void check_failed(const char* expression, const char* file, int line);
 
 }  // namespace bootseal
 
-// Aborts when an invariant of Bootseal itself is broken. Never for input from a guest, a network, a disk or a person.
+// Aborts when an invariant of Bootseal itself is broken. Never for input from a guest, a network, a disk or a
+// person.
 #define BOOTSEAL_CHECK(expression) \
   ((expression) ? static_cast<void>(0) : ::bootseal::check_failed(#expression, __FILE__, __LINE__))
 
 #define BOOTSEAL_CONCAT_INNER(a, b) a##b
 #define BOOTSEAL_CONCAT(a, b) BOOTSEAL_CONCAT_INNER(a, b)
 
-// BOOTSEAL_TRY(auto value, expression): declares `value` from a Result, or returns its error from this function.
+// BOOTSEAL_TRY(auto value, expression): declares `value` from a Result, or returns its error from this
+// function.
 #define BOOTSEAL_TRY(declaration, expression) \
   BOOTSEAL_TRY_INNER(BOOTSEAL_CONCAT(bootseal_result_, __LINE__), declaration, expression)
-#define BOOTSEAL_TRY_INNER(temporary, declaration, expression)                    \
-  auto temporary = (expression);                                                  \
+#define BOOTSEAL_TRY_INNER(temporary, declaration, expression)                              \
+  auto temporary = (expression);                                                            \
   if (!temporary) return ::tl::unexpected<::bootseal::Error>(std::move(temporary).error()); \
   declaration = *std::move(temporary)
 
 // BOOTSEAL_TRY_STATUS(expression): returns the error of a Status (or of a Result whose value is not wanted).
-#define BOOTSEAL_TRY_STATUS(expression)                                               \
-  do {                                                                                \
-    auto bootseal_status = (expression);                                              \
-    if (!bootseal_status)                                                             \
-      return ::tl::unexpected<::bootseal::Error>(std::move(bootseal_status).error()); \
+#define BOOTSEAL_TRY_STATUS(expression)                                                                   \
+  do {                                                                                                    \
+    auto bootseal_status = (expression);                                                                  \
+    if (!bootseal_status) return ::tl::unexpected<::bootseal::Error>(std::move(bootseal_status).error()); \
   } while (false)

@@ -18,12 +18,12 @@ struct Command {
   // Exactly this environment; nullopt = that of this process.
   std::optional<std::map<std::string, std::string>> environment;
   std::optional<std::filesystem::path> working_folder;
-  // child descriptor -> descriptor of this process; all others are closed in the child. 0, 1 and 2 default to /dev/null,
-  // the same standard output and the same standard error.
+  // child descriptor -> descriptor of this process; all others are closed in the child. 0, 1 and 2 default to
+  // /dev/null, the same standard output and the same standard error.
   std::map<int, int> fds;
   bool new_session = false;
-  // Runs in the child after the descriptors are in place and just before exec; only async-signal-safe calls. Returns 0, or an
-  // errno value that makes spawn() fail with `what` "preparing the child".
+  // Runs in the child after the descriptors are in place and just before exec; only async-signal-safe calls.
+  // Returns 0, or an errno value that makes spawn() fail with `what` "preparing the child".
   std::function<int()> before_exec;
 };
 
@@ -53,13 +53,18 @@ struct CommandOutput {
   std::string standard_output;
   std::string standard_error;
 };
-// Runs the program to its end with `input` on its standard input and collects up to 16 MiB of each output. `on_line`, when given,
-// gets each line of standard error as it comes. Ended by SIGKILL at the time limit (ErrorCode::timeout) or when `stop` is
-// requested (ErrorCode::cancelled).
-Result<CommandOutput> run_command(const Command& command, ByteSpan input = {}, std::optional<std::chrono::milliseconds> limit = std::nullopt,
-                                  std::stop_token stop = {}, const std::function<void(std::string_view)>& on_line = {});
-// As run_command, and an exit code other than 0 is an error (unavailable) with the last lines of standard error in its message.
-Result<std::string> run_checked(const Command& command, ByteSpan input = {}, std::optional<std::chrono::milliseconds> limit = std::nullopt,
-                                std::stop_token stop = {}, const std::function<void(std::string_view)>& on_line = {});
+// Runs the program to its end with `input` on its standard input and collects up to 16 MiB of each output.
+// `on_line`, when given, gets each line of standard error as it comes. Ended by SIGKILL at the time limit
+// (ErrorCode::timeout) or when `stop` is requested (ErrorCode::cancelled).
+Result<CommandOutput> run_command(const Command& command, ByteSpan input = {},
+                                  std::optional<std::chrono::milliseconds> limit = std::nullopt,
+                                  std::stop_token stop = {},
+                                  const std::function<void(std::string_view)>& on_line = {});
+// As run_command, and an exit code other than 0 is an error (unavailable) with the last lines of standard
+// error in its message.
+Result<std::string> run_checked(const Command& command, ByteSpan input = {},
+                                std::optional<std::chrono::milliseconds> limit = std::nullopt,
+                                std::stop_token stop = {},
+                                const std::function<void(std::string_view)>& on_line = {});
 
 }  // namespace bootseal

@@ -19,6 +19,7 @@ struct Sealed {
 // `key` has kAesKeySize bytes and `nonce` kGcmNonceSize; a (key, nonce) pair is used once only.
 Sealed seal_aes_gcm(ByteSpan key, ByteSpan nonce, ByteSpan plaintext, ByteSpan associated_data = {});
 // corrupt when the tag does not verify; the plaintext is not handed out then.
-Result<Bytes> open_aes_gcm(ByteSpan key, ByteSpan nonce, ByteSpan ciphertext, ByteSpan tag, ByteSpan associated_data = {});
+Result<Bytes> open_aes_gcm(ByteSpan key, ByteSpan nonce, ByteSpan ciphertext, ByteSpan tag,
+                           ByteSpan associated_data = {});
 
 }  // namespace bootseal::crypto

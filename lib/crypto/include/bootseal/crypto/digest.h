@@ -27,7 +27,9 @@ struct Sha256Digest {
 Sha256Digest sha256(ByteSpan data);
 // The hash of the parts one after the other, hash_size(algorithm) bytes.
 Bytes digest(HashAlgorithm algorithm, std::initializer_list<ByteSpan> parts);
-inline Bytes digest(HashAlgorithm algorithm, ByteSpan data) { return digest(algorithm, {data}); }
+inline Bytes digest(HashAlgorithm algorithm, ByteSpan data) {
+  return digest(algorithm, {data});
+}
 // RFC 2104.
 Bytes hmac(HashAlgorithm algorithm, ByteSpan key, std::initializer_list<ByteSpan> parts);
 // RFC 5869 with SHA-256; at most 8160 bytes.

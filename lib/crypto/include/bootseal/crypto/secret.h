@@ -1,5 +1,5 @@
-// Key material in memory: locked against swapping where the machine allows it, left out of core dumps, wiped on every exit
-// path, not copyable, not printable.
+// Key material in memory: locked against swapping where the machine allows it, left out of core dumps, wiped
+// on every exit path, not copyable, not printable.
 #pragma once
 
 #include "bootseal/base/bytes.h"

@@ -7,13 +7,12 @@
 //   BOOTSEAL_TRY_STATUS(reader.no_other_fields());
 #pragma once
 
+#include <boost/json/value.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <boost/json/value.hpp>
 
 #include "bootseal/base/bytes.h"
 #include "bootseal/base/result.h"
@@ -29,19 +28,20 @@ struct Limits {
   std::size_t depth = 32;
 };
 
-// The whole text is one JSON value (RFC 8259, UTF-8 checked, duplicate keys: the last wins); invalid_argument with the offset
-// otherwise, exhausted past a limit.
+// The whole text is one JSON value (RFC 8259, UTF-8 checked, duplicate keys: the last wins); invalid_argument
+// with the offset otherwise, exhausted past a limit.
 Result<Value> parse(std::string_view text, const Limits& limits = {});
 // Compact text, object members in their order.
 std::string serialize(const Value& value);
 // Two blanks of indentation, ends with a new line.
 std::string serialize_pretty(const Value& value);
 
-// Reads the fields of one object. Each error is invalid_argument and says the path of the field, what was wanted and what is there.
-// `value` must outlive the reader.
+// Reads the fields of one object. Each error is invalid_argument and says the path of the field, what was
+// wanted and what is there. `value` must outlive the reader.
 class Reader {
  public:
-  // `name` is what the object is called in messages ("the placement"). invalid_argument when `value` is no object.
+  // `name` is what the object is called in messages ("the placement"). invalid_argument when `value` is no
+  // object.
   static Result<Reader> object(const Value& value, std::string name);
 
   [[nodiscard]] bool has(std::string_view field) const;  // present and not null
