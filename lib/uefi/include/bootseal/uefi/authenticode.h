@@ -18,9 +18,9 @@ struct ImageSignature {
   std::string issuer;           // common name of its issuer
 };
 
-// Walks the certificate table (WIN_CERTIFICATE, 8-byte aligned; an image may carry several signatures). At
-// most 16 signatures. Errors: corrupt with the offset; unsupported for a certificate type other than PKCS#7
-// or an unknown digest.
+// Walks the certificate table (WIN_CERTIFICATE, 8-byte aligned; an image may carry several signatures).
+// Entries that are no PKCS#7 are passed over, as firmware does. Errors: corrupt with the offset (more than 16
+// signatures, one over 1 MiB, not parseable); unsupported for an unknown digest.
 Result<std::vector<ImageSignature>> image_signatures(const PeImage& image);
 
 enum class SecureBootVerdict : std::uint8_t {

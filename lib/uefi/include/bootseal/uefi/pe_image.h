@@ -53,7 +53,7 @@ class PeImage {
   std::vector<PeSection> sections_;
 };
 
-// Text of the version resource-free kind: the version string of a Linux kernel image ("6.1.0-56-cloud-amd64
+// The version string of a Linux kernel image ("6.1.0-56-cloud-amd64
 // (debian-kernel@…) …", Linux boot protocol, header field kernel_version). not_found when it is no bzImage.
 Result<std::string> linux_kernel_version(ByteSpan file);
 

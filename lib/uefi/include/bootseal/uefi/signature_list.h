@@ -24,9 +24,10 @@ struct SignatureList {
 
 using SignatureDatabase = std::vector<SignatureList>;
 
-// Zero or more lists one after the other. The memory used is bounded by the input (a list with many tiny
-// entries is refused past 65536 entries in all). Errors: corrupt with the offset: sizes that do not fit each
-// other or the data, a SHA-256 list whose entries are not 48 bytes.
+// Zero or more lists one after the other; a list without entries says nothing and is left out. The memory
+// used is bounded by the input (a list with many tiny entries is refused past 65536 entries in all). Errors:
+// corrupt with the offset: sizes that do not fit each other or the data, a SHA-256 list whose entries are not
+// 48 bytes.
 Result<SignatureDatabase> parse_signature_database(ByteSpan data);
 // The inverse. Each list needs at least one entry and entries of one size (a check, not an error).
 Bytes serialize_signature_database(const SignatureDatabase& database);

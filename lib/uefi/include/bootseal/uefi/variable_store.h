@@ -53,6 +53,7 @@ struct Variable {
 
 // The state byte of a record. Flash can only clear bits, so each state follows the one before.
 enum class RecordState : std::uint8_t {
+  unfinished = 0xff,                // the write stopped inside the header
   header_only = 0x7f,               // the write stopped after the header
   added = 0x3f,                     // live
   in_deleted_transition = 0x3e,     // being replaced: live unless an added record of the same name exists
