@@ -6,6 +6,7 @@
 // at most one of them runs in a process at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,12 +17,17 @@ namespace bootseal::guest {
 // The variable flash of OVMF's 4M build: 0x84000 bytes.
 inline constexpr std::size_t kVariableFlashSize = 540672;
 
+// Called once, when the guest state is found good and before the first byte from outside is read: the place
+// to report readiness.
+using ReadyHandler = std::function<Status(Generation)>;
+
 struct ServeOptions {
   VmId vm;
   UniqueFd tpm_listener;         // QEMU's TPM control channel, one client at a time
   UniqueFd nbd_listener;         // the variable flash as NBD export "variables"
-  UniqueFd management_listener;  // JSON lines
+  UniqueFd management_listener;  // JSON lines; answers root and the user who made the socket
   UniqueFd signals;
+  ReadyHandler on_ready;
 };
 
 // Serves until management `shutdown` or SIGTERM; on return the TPM is shut down and everything is committed.
@@ -35,6 +41,7 @@ struct ManufactureOptions {
   UniqueFd variables;   // holds exactly kVariableFlashSize bytes
   UniqueFd management;  // connected; `certificates.wanted` goes out, `certificates` comes in
   UniqueFd signals;
+  ReadyHandler on_ready;
 };
 
 // Makes the TPM of a new VM in the freshly formatted `state`: SHA-256 bank, EK (RSA 2048 and ECC P-256), AK

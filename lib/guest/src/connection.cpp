@@ -1,0 +1,56 @@
+#include "connection.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace bootseal::guest {
+
+std::optional<ReceivedWithFd> Connection::receive() {
+  pollfd entry{fd(), POLLIN, 0};
+  if (::poll(&entry, 1, 0) <= 0) return ReceivedWithFd{};
+  Result<ReceivedWithFd> received = receive_with_fd(fd(), kReadSize);
+  if (!received || received->data.empty()) return std::nullopt;
+  return *std::move(received);
+}
+
+bool Connection::send_pending() {
+  std::size_t sent = 0;
+  bool alive = true;
+  while (sent < output_.size()) {
+    const ssize_t count =
+        ::send(fd(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      alive = errno == EAGAIN || errno == EWOULDBLOCK;
+      break;
+    }
+    sent += static_cast<std::size_t>(count);
+  }
+  output_.erase(output_.begin(), output_.begin() + static_cast<std::ptrdiff_t>(sent));
+  return alive;
+}
+
+bool Connection::hung_up() const {
+  pollfd entry{fd(), POLLRDHUP, 0};
+  return ::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+std::optional<UniqueFd> accept_client(int listener) {
+  for (;;) {
+    UniqueFd client(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    if (client.valid()) return client;
+    if (errno != EINTR && errno != ECONNABORTED) return std::nullopt;
+  }
+}
+
+Status make_nonblocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    return fail_errno(errno, "making a descriptor non-blocking");
+  return {};
+}
+
+}  // namespace bootseal::guest

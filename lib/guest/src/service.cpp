@@ -1,0 +1,329 @@
+#include "service.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <cerrno>
+
+#include "bootseal/log/log.h"
+
+namespace bootseal::guest {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMaxNbdClients = 4;
+constexpr std::size_t kMaxManagementClients = 8;
+constexpr std::size_t kMaxTpmOutput = std::size_t{1} << 20;  // then nothing more is read from that client
+constexpr std::size_t kMaxManagementOutput = std::size_t{1} << 20;  // then the client is dropped
+constexpr milliseconds kAnnouncementInterval{200};
+constexpr milliseconds kLastWordsLimit{2000};
+
+Result<json::Value> read_description(StateKeeper& keeper) {
+  BOOTSEAL_TRY(const std::optional<Bytes> text, keeper.read(Blob::description));
+  if (!text) return json::Value(json::Object{});
+  auto description = json::parse(as_text(*text));
+  if (!description) {
+    return fail(ErrorCode::guest_state_damaged, "the description in the guest state is no JSON",
+                description.error());
+  }
+  return *std::move(description);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Service>> Service::create(std::unique_ptr<GuestState> state, ServeOptions options) {
+  auto keeper = std::make_unique<StateKeeper>(std::move(state));
+  BOOTSEAL_TRY(const std::optional<Bytes> tpm, keeper->read(Blob::tpm_permanent));
+  if (!tpm) {
+    return fail(
+        ErrorCode::guest_state_missing,
+        "the guest state holds no TPM; it was not manufactured to the end. Delete the VM and create it "
+        "again");
+  }
+  BOOTSEAL_TRY(VariableFlash flash, VariableFlash::load(*keeper));
+  BOOTSEAL_TRY(json::Value description, read_description(*keeper));
+  for (const UniqueFd* listener :
+       {&options.tpm_listener, &options.nbd_listener, &options.management_listener})
+    BOOTSEAL_TRY_STATUS(make_nonblocking(listener->get()));
+  BOOTSEAL_TRY(const PeerCredentials maker, peer_credentials(options.management_listener.get()));
+  BOOTSEAL_TRY_STATUS(keeper->advance());
+  std::unique_ptr<Service> service(
+      new Service(std::move(keeper), std::move(flash), std::move(description), std::move(options)));
+  service->management_uid_ = maker.uid;
+  return service;
+}
+
+Service::Service(std::unique_ptr<StateKeeper> keeper, VariableFlash flash, json::Value description,
+                 ServeOptions options)
+    : options_(std::move(options)),
+      keeper_(std::move(keeper)),
+      flash_(std::move(flash)),
+      engine_(*keeper_, TpmEngine::WhenMissing::refuse,
+              [this](const std::string& message) {
+                failure_sent_ = true;
+                send_event("tpm.failed", {{"message", message}});
+              }),
+      description_(std::move(description)),
+      announced_(keeper_->generation()) {}
+
+Status Service::run() {
+  if (options_.on_ready) BOOTSEAL_TRY_STATUS(options_.on_ready(keeper_->generation()));
+  while (!stopped_) {
+    BOOTSEAL_TRY_STATUS(wait());
+    const Time now = std::chrono::steady_clock::now();
+    if (events_of(options_.signals.get()) != 0) {
+      stop();
+      break;
+    }
+    serve_data(now);  // before control, which may bring in a data channel with the number of one just closed
+    serve_control();
+    serve_nbd(now);
+    serve_management();
+    accept_clients();
+    meet_deadlines(std::chrono::steady_clock::now());
+  }
+  announce_generation(std::chrono::steady_clock::now(), true);
+  send_the_rest();
+  return *stopped_;
+}
+
+Status Service::wait() {
+  polled_.clear();
+  const auto watch = [&](int fd, bool input, bool output) {
+    const int events = (input ? POLLIN : 0) | (output ? POLLOUT : 0);
+    polled_.push_back({fd, static_cast<short>(events), 0});
+  };
+  const auto watch_client = [&](const Connection& client, bool input) {
+    watch(client.fd(), input, !client.output().empty());
+  };
+  watch(options_.signals.get(), true, false);
+  watch(options_.tpm_listener.get(), true, false);
+  if (nbd_.size() < kMaxNbdClients) watch(options_.nbd_listener.get(), true, false);
+  if (management_.size() < kMaxManagementClients) watch(options_.management_listener.get(), true, false);
+  if (control_) watch_client(control_->connection, control_->connection.output().size() < kMaxTpmOutput);
+  if (data_) watch_client(data_->connection, data_->connection.output().size() < kMaxTpmOutput);
+  for (const NbdClient& client : nbd_)
+    watch_client(client.connection, client.connection.output().size() <= NbdSession::kOutputLimit);
+  for (const ManagementClient& client : management_) watch_client(client.connection, true);
+
+  for (;;) {
+    int limit = -1;
+    if (const auto deadline = next_deadline()) {
+      const auto left = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now()).count();
+      limit = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000));
+    }
+    if (::poll(polled_.data(), polled_.size(), limit) >= 0) return {};
+    if (errno != EINTR) return fail_errno(errno, "waiting for QEMU and hostd");
+  }
+}
+
+std::optional<Service::Time> Service::next_deadline() const {
+  std::optional<Time> next = flash_.deadline();
+  const auto also = [&](std::optional<Time> other) {
+    if (other && (!next || *other < *next)) next = other;
+  };
+  if (data_) also(data_->session.deadline());
+  if (keeper_->generation() != announced_) also(last_announcement_ + kAnnouncementInterval);
+  return next;
+}
+
+short Service::events_of(int fd) const {
+  const auto found =
+      std::find_if(polled_.begin(), polled_.end(), [&](const pollfd& entry) { return entry.fd == fd; });
+  return found == polled_.end() ? short{0} : found->revents;
+}
+
+void Service::serve_data(Time now) {
+  if (!data_) return;
+  bool alive = true;
+  if ((events_of(data_->connection.fd()) & ~POLLOUT) != 0) {
+    const auto received = data_->connection.receive();
+    alive = received.has_value();
+    if (alive) data_->session.receive(received->data, now, data_->connection.output());
+  }
+  data_->session.give_up_if_late(now, data_->connection.output());
+  if (!alive || !data_->connection.send_pending()) data_.reset();
+  if (!data_ && !control_) engine_.shut_down_if_due();  // QEMU ended without a word
+}
+
+void Service::serve_control() {
+  if (!control_) return;
+  bool alive = true;
+  if ((events_of(control_->connection.fd()) & ~POLLOUT) != 0) {
+    auto received = control_->connection.receive();
+    alive = received.has_value();
+    if (alive)
+      control_->session.receive(received->data, std::move(received->fd), control_->connection.output());
+  }
+  if (!alive || !control_->connection.send_pending()) control_.reset();
+  if (!data_ && !control_) engine_.shut_down_if_due();
+}
+
+bool Service::take_data_channel(UniqueFd fd) {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) return false;
+  if (data_ && !data_->connection.hung_up()) return false;
+  data_ = std::make_unique<DataClient>(DataClient{Connection(std::move(fd)), TpmDataSession(engine_)});
+  return true;
+}
+
+void Service::serve_nbd(Time now) {
+  for (auto client = nbd_.begin(); client != nbd_.end();) {
+    Connection& connection = client->connection;
+    bool alive = true;
+    if ((events_of(connection.fd()) & ~POLLOUT) != 0) {
+      const auto received = connection.receive();
+      alive = received.has_value();
+      if (alive) client->session.receive(received->data, now, connection.output());
+    }
+    while (alive) {
+      const bool full = connection.output().size() > NbdSession::kOutputLimit;
+      alive = connection.send_pending();
+      if (!full || connection.output().size() > NbdSession::kOutputLimit) break;
+      client->session.receive({}, now, connection.output());  // requests that had to wait
+    }
+    if (alive && !client->session.open() && connection.output().empty()) alive = false;
+    if (alive) {
+      ++client;
+      continue;
+    }
+    client = nbd_.erase(client);
+    static_cast<void>(flash_.flush());  // a failure is remembered and reported by the keeper
+  }
+}
+
+void Service::serve_management() {
+  for (auto client = management_.begin(); client != management_.end();) {
+    bool alive = true;
+    if ((events_of(client->connection.fd()) & ~POLLOUT) != 0) {
+      const auto received = client->connection.receive();
+      alive = received && client->lines.append(received->data);
+      while (alive) {
+        const auto line = client->lines.next();
+        if (!line) break;
+        handle_request(*client, *line);
+      }
+    }
+    if (alive) alive = client->connection.send_pending();
+    if (alive && client->connection.output().size() > kMaxManagementOutput) {
+      log::warning("management.client_dropped", {{"message", "it does not read what it is sent"}});
+      alive = false;
+    }
+    client = alive ? std::next(client) : management_.erase(client);
+  }
+}
+
+void Service::accept_clients() {
+  if (events_of(options_.tpm_listener.get()) != 0) {
+    // One client at a time; a second one is turned away at once, so that it does not wait for an answer.
+    while (auto socket = accept_client(options_.tpm_listener.get())) {
+      if (control_) continue;
+      control_ = std::make_unique<ControlClient>(ControlClient{
+          Connection(*std::move(socket)),
+          TpmControlSession(engine_, [this](UniqueFd fd) { return take_data_channel(std::move(fd)); })});
+    }
+  }
+  if (events_of(options_.nbd_listener.get()) != 0 && nbd_.size() < kMaxNbdClients) {
+    if (auto socket = accept_client(options_.nbd_listener.get())) {
+      nbd_.push_back({Connection(*std::move(socket)), NbdSession(flash_)});
+      append(nbd_.back().connection.output(), NbdSession::greeting());
+    }
+  }
+  if (events_of(options_.management_listener.get()) != 0 && management_.size() < kMaxManagementClients) {
+    if (auto socket = accept_client(options_.management_listener.get())) {
+      const auto peer = peer_credentials(socket->get());
+      if (peer && (peer->uid == 0 || peer->uid == management_uid_)) {
+        management_.push_back({Connection(*std::move(socket)), LineBuffer()});
+      } else {
+        log::warning("management.client_refused", {{"uid", peer ? std::int64_t{peer->uid} : -1}});
+      }
+    }
+  }
+}
+
+void Service::handle_request(ManagementClient& client, std::string_view line) {
+  const auto answer = [&](const std::string& text) { append(client.connection.output(), as_bytes(text)); };
+  const Result<ManagementRequest> request = parse_management_request(line);
+  if (!request) return answer(management_error(0, request.error()));
+  if (request->method == "status") return answer(management_result(request->id, status()));
+  if (request->method == "shutdown") {
+    stop();
+    if (!*stopped_) return answer(management_error(request->id, stopped_->error()));
+    return answer(management_result(request->id, {{"generation", keeper_->generation().value}}));
+  }
+  answer(management_error(request->id,
+                          Error{ErrorCode::not_found,
+                                fmt::format("there is no method '{}'; there are status and shutdown",
+                                            request->method.substr(0, 64)),
+                                nullptr}));
+}
+
+json::Value Service::status() const {
+  return {{"vmId", options_.vm.to_string()},
+          {"generation", keeper_->generation().value},
+          {"tpm",
+           {{"running", engine_.running()},
+            {"commands", engine_.commands()},
+            {"commits", keeper_->tpm_commits()}}},
+          {"variables", {{"commits", keeper_->variable_commits()}}},
+          {"description", description_}};
+}
+
+void Service::meet_deadlines(Time now) {
+  if (const auto due = flash_.deadline(); due && *due <= now) static_cast<void>(flash_.flush());
+  if (keeper_->failure() && !std::exchange(failure_sent_, true))
+    send_event("tpm.failed", {{"message", keeper_->failure()->describe()}});
+  announce_generation(now, false);
+}
+
+void Service::announce_generation(Time now, bool at_once) {
+  const Generation generation = keeper_->generation();
+  if (generation == announced_ || (!at_once && now - last_announcement_ < kAnnouncementInterval)) return;
+  announced_ = generation;
+  last_announcement_ = now;
+  send_event("generation", {{"generation", generation.value}});
+}
+
+void Service::send_event(std::string_view event, json::Object fields) {
+  const std::string line = management_event(event, std::move(fields));
+  for (ManagementClient& client : management_) {
+    append(client.connection.output(), as_bytes(line));
+    static_cast<void>(client.connection.send_pending());  // a client that is gone is noticed by poll()
+  }
+}
+
+void Service::stop() {
+  if (stopped_) return;
+  engine_.power_off();
+  stopped_ = flash_.flush();
+  if (keeper_->failure()) stopped_ = tl::unexpected(*keeper_->failure());
+  log::info("guestd.stopped", {{"vm", options_.vm.to_string()}, {"generation", keeper_->generation().value}});
+}
+
+// What management clients have not taken yet, as far as they take it soon.
+void Service::send_the_rest() {
+  const Time deadline = std::chrono::steady_clock::now() + kLastWordsLimit;
+  for (;;) {
+    management_.remove_if([](ManagementClient& client) {
+      return !client.connection.send_pending() || client.connection.output().empty();
+    });
+    const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (management_.empty() || left <= 0) return;
+    polled_.clear();
+    for (const ManagementClient& client : management_)
+      polled_.push_back({client.connection.fd(), POLLOUT, 0});
+    if (::poll(polled_.data(), polled_.size(), static_cast<int>(left)) < 0 && errno != EINTR) return;
+  }
+}
+
+Status serve(std::unique_ptr<GuestState> state, ServeOptions options) {
+  BOOTSEAL_TRY(const std::unique_ptr<Service> service, Service::create(std::move(state), std::move(options)));
+  return service->run();
+}
+
+}  // namespace bootseal::guest

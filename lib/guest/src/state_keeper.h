@@ -1,0 +1,39 @@
+// The one guest state as the TPM and the variable flash share it: counts commits and remembers the first one
+// that failed.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "bootseal/guest/guest_state.h"
+
+namespace bootseal::guest {
+
+class StateKeeper {
+ public:
+  explicit StateKeeper(std::unique_ptr<GuestState> state) : state_(std::move(state)) {}
+
+  [[nodiscard]] Result<std::optional<Bytes>> read(Blob blob) { return state_->read(blob); }
+  // On disk when it returns. After the first failure every further commit fails with the same error: what is
+  // in memory and what is on disk have parted, and nothing may be acknowledged on top of that.
+  Status commit(Blob blob, ByteSpan content);
+
+  // A commit that changes nothing but the generation.
+  Status advance();
+
+  [[nodiscard]] Generation generation() const { return state_->generation(); }
+  [[nodiscard]] std::uint64_t tpm_commits() const { return tpm_commits_; }
+  [[nodiscard]] std::uint64_t variable_commits() const { return variable_commits_; }
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+
+ private:
+  Status remember_failure(const Error& error, std::string_view what);
+
+  std::unique_ptr<GuestState> state_;
+  std::uint64_t tpm_commits_ = 0;
+  std::uint64_t variable_commits_ = 0;
+  std::optional<Error> failure_;
+};
+
+}  // namespace bootseal::guest

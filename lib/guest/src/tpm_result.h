@@ -1,0 +1,27 @@
+// Result words of libtpms and of the emulator control protocol (TPM 1.2 style codes), and the few TPM 2.0
+// codes that guestd itself uses.
+#pragma once
+
+#include <cstdint>
+
+namespace bootseal::guest {
+
+using TpmResult = std::uint32_t;
+
+inline constexpr TpmResult kTpmSuccess = 0x00;
+inline constexpr TpmResult kTpmBadParameter = 0x03;
+inline constexpr TpmResult kTpmFail = 0x09;
+inline constexpr TpmResult kTpmBadOrdinal =
+    0x0A;  // unknown command, or one that the present state does not allow
+inline constexpr TpmResult kTpmSize = 0x17;
+inline constexpr TpmResult kTpmIoError = 0x1F;
+inline constexpr TpmResult kTpmDecryptError = 0x21;
+inline constexpr TpmResult kTpmBadVersion = 0x2E;
+inline constexpr TpmResult kTpmBadLocality = 0x3D;
+inline constexpr TpmResult kTpmRetry = 0x800;  // "there is no such state"
+
+inline constexpr std::uint32_t kTpm2CommandShutdown = 0x145;
+inline constexpr std::uint32_t kTpm2ResponseFailure = 0x101;
+inline constexpr std::uint32_t kTpm2ResponseCommandSize = 0x142;
+
+}  // namespace bootseal::guest
