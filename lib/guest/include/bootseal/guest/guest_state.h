@@ -1,8 +1,10 @@
-// The guest state of one VM: what its TPM and its firmware remember, sealed in one VMGS v3 file (docs/guest-state.md).
+// The guest state of one VM: what its TPM and its firmware remember, sealed in one VMGS v3 file
+// (docs/guest-state.md).
 //
-// Every blob lies in a private file id behind an envelope {magic, kind, VM id, generation} that is encrypted with it, so that a blob of another
-// VM, of another kind or of another time is recognised. Every commit has a generation one higher than the last; a commit returns
-// only when it is on disk. Thread compatible; one owner per file (the file is locked).
+// Every blob lies in a private file id behind an envelope {magic, kind, VM id, generation} that is encrypted
+// with it, so that a blob of another VM, of another kind or of another time is recognised. Every commit has a
+// generation one higher than the last; a commit returns only when it is on disk. Thread compatible; one owner
+// per file (the file is locked).
 #pragma once
 
 #include <memory>
@@ -15,15 +17,19 @@
 namespace bootseal::guest {
 
 enum class Blob : std::uint8_t {
-  tpm_permanent = 1,   // libtpms "permall"
-  uefi_flash = 2,      // the variable flash, 540672 bytes for the 4M build
-  description = 3,     // JSON: format version, library versions, when and by what it was made, EK and AK public keys and certificates
+  tpm_permanent = 1,  // libtpms "permall"; at most 256 KiB
+  uefi_flash = 2,     // the variable flash, 540672 bytes for the 4M build; at most 1 MiB
+  // JSON: format version, library versions, when and by what it was made, EK and AK public keys and
+  // certificates; at most 64 KiB
+  description = 3,
 };
 
 class GuestState {
  public:
-  // Formats the empty file `fd` (4 MiB), encrypts it under `key` (32 bytes), writes VM_UNIQUE_ID. Generation 1.
-  // Errors: already_exists when the file is not empty, io_error, exhausted.
+  // Formats the empty regular file `fd` (open for reading and writing; its 4 MiB are allocated at once),
+  // seals it under `key` (32 bytes) and writes VM_UNIQUE_ID. Generation 1. Errors: already_exists when the
+  // file is not empty, invalid_argument (descriptor, key), conflict when another process holds the file,
+  // io_error, exhausted.
   static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key);
 
   // Opens and checks everything; changes nothing on disk. Errors, each with its remedy in the message:
@@ -33,13 +39,21 @@ class GuestState {
   //   guest_state_damaged   a header, table, envelope or authentication tag is bad
   //   guest_state_stale     the generation found is below `minimum`
   //   conflict              another process holds the file
-  static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key, Generation minimum);
+  //   unsupported           a later version of Bootseal wrote the file
+  //   invalid_argument      the descriptor (not a regular file, not open for reading and writing) or the key
+  //   (not 32 bytes) io_error              the file cannot be read
+  // The lock belongs to the open file description: whoever hands `fd` over closes its own copy, or keeps the
+  // file locked.
+  static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
+                                                  Generation minimum);
 
   virtual ~GuestState() = default;
   [[nodiscard]] virtual Generation generation() const = 0;
   // The blob as last committed; nullopt when it was never written.
   [[nodiscard]] virtual Result<std::optional<Bytes>> read(Blob blob) = 0;
-  // Writes, flushes, and returns the new generation. On an error the old content stays and the object refuses further commits.
+  // Writes, flushes, and returns the new generation. On an error the content last committed stays readable
+  // and the object refuses further commits (conflict); the file holds the old or the new content, whole.
+  // Errors: invalid_argument when the content is too large (nothing else changes then), io_error, exhausted.
   virtual Result<Generation> commit(Blob blob, ByteSpan content) = 0;
   // A commit that changes nothing but the generation (done at each start).
   virtual Result<Generation> advance() = 0;
