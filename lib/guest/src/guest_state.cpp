@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "bootseal/vmgs/store.h"
@@ -22,15 +23,15 @@ using vmgs::Store;
 // Of our own; ids below 20 and 63 belong to Microsoft (docs/guest-state.md, "Files").
 struct PrivateFile {
   FileId id;
-  Kind kind;
+  BlobKind kind;
   std::string_view name;
   std::size_t maximum_size;  // of the payload
 };
 constexpr std::array<PrivateFile, 4> kPrivateFiles{{
-    {FileId{48}, Kind::tpm_permanent, "tpm-permanent", 256U << 10},
-    {FileId{49}, Kind::uefi_flash, "uefi-flash", 1U << 20},
-    {FileId{50}, Kind::description, "description", 64U << 10},
-    {FileId{51}, Kind::generation, "generation", 0},
+    {FileId{48}, BlobKind::tpm_permanent, "tpm-permanent", 256U << 10},
+    {FileId{49}, BlobKind::uefi_flash, "uefi-flash", 1U << 20},
+    {FileId{50}, BlobKind::description, "description", 64U << 10},
+    {FileId{51}, BlobKind::generation, "generation", 0},
 }};
 constexpr const PrivateFile& kGenerationFile = kPrivateFiles[3];
 constexpr std::size_t kMaximumUniqueIdSize = 4096;
@@ -103,7 +104,7 @@ class StoredGuestState final : public GuestState {
     if (!store_.query(file.id)) return std::optional<Bytes>();
     Result<Bytes> content = store_.read(file.id, kEnvelopeSize + file.maximum_size);
     if (!content) return place_.pass(content.error());
-    const Result<Opened> opened = open_envelope(*content);
+    const Result<OpenedEnvelope> opened = open_envelope(*content);
     if (!opened) return place_.pass(opened.error());
     std::optional<Bytes> payload(to_bytes(opened->payload));
     crypto::wipe(*content);
@@ -256,7 +257,7 @@ Result<Generation> check_blobs(Store& store, Generation minimum, const Place& pl
                     "it was removed from the file table by somebody without the key");
     }
     const auto info = store.query(file.id);
-    if (!info && file.kind == Kind::generation)
+    if (!info && file.kind == BlobKind::generation)
       return refuse(ErrorCode::guest_state_damaged, "it is not there: the file was never finished");
     if (!info) continue;
     if (!info->encrypted) return refuse(ErrorCode::guest_state_damaged, "it is not sealed");
@@ -266,8 +267,8 @@ Result<Generation> check_blobs(Store& store, Generation minimum, const Place& pl
       return refuse(ErrorCode::guest_state_damaged, content.error().describe());
     }
     if (!content) return place.pass(content.error());
-    const Result<Opened> opened = open_envelope(*content);
-    const std::optional<Envelope> envelope = opened ? std::optional(opened->envelope) : std::nullopt;
+    const Result<OpenedEnvelope> opened = open_envelope(*content);
+    const std::optional<BlobEnvelope> envelope = opened ? std::optional(opened->envelope) : std::nullopt;
     crypto::wipe(*content);
     if (!envelope && opened.error().code == ErrorCode::corrupt)
       return refuse(ErrorCode::guest_state_damaged, opened.error().describe());

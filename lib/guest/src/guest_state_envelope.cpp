@@ -2,17 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace bootseal::guest {
 namespace {
 
 constexpr std::string_view kMagic = "BSEALGST";
 constexpr std::uint16_t kFormatVersion = 1;
-static_assert(kEnvelopeSize == kMagic.size() + sizeof(kFormatVersion) + sizeof(Kind) + 1 +
+static_assert(kEnvelopeSize == kMagic.size() + sizeof(kFormatVersion) + sizeof(BlobKind) + 1 +
                                    sizeof(std::uint32_t) + sizeof(Guid) + sizeof(Generation));
 
 }  // namespace
 
-Bytes put_in_envelope(const Envelope& envelope, ByteSpan payload) {
+Bytes put_in_envelope(const BlobEnvelope& envelope, ByteSpan payload) {
   BOOTSEAL_CHECK(payload.size() <= UINT32_MAX);
   Bytes bytes(kEnvelopeSize + payload.size());
   const MutableByteSpan target(bytes);
@@ -26,7 +28,7 @@ Bytes put_in_envelope(const Envelope& envelope, ByteSpan payload) {
   return bytes;
 }
 
-Result<Opened> open_envelope(ByteSpan bytes) {
+Result<OpenedEnvelope> open_envelope(ByteSpan bytes) {
   ByteReader reader(bytes);
   BOOTSEAL_TRY(const ByteSpan magic, reader.take(kMagic.size(), "envelope magic"));
   if (as_text(magic) != kMagic)
@@ -39,15 +41,16 @@ Result<Opened> open_envelope(ByteSpan bytes) {
                             version, kFormatVersion));
   }
   BOOTSEAL_TRY(const std::uint8_t kind, reader.u8("envelope kind"));
-  if (kind < static_cast<std::uint8_t>(Kind::tpm_permanent) ||
-      kind > static_cast<std::uint8_t>(Kind::generation)) {
+  if (kind < static_cast<std::uint8_t>(BlobKind::tpm_permanent) ||
+      kind > static_cast<std::uint8_t>(BlobKind::generation)) {
     return fail(ErrorCode::corrupt, fmt::format("its envelope is of the unknown kind {}", kind));
   }
   BOOTSEAL_TRY(const std::uint8_t reserved, reader.u8("reserved byte of the envelope"));
   if (reserved != 0) return fail(ErrorCode::corrupt, "the reserved byte of its envelope is not zero");
   BOOTSEAL_TRY(const std::uint32_t size, reader.le32("payload size"));
   BOOTSEAL_TRY(const ByteSpan vm, reader.take(sizeof(Guid), "VM id"));
-  Opened opened{.envelope = {.kind = static_cast<Kind>(kind), .vm = {}, .generation = {}}, .payload = {}};
+  OpenedEnvelope opened{.envelope = {.kind = static_cast<BlobKind>(kind), .vm = {}, .generation = {}},
+                        .payload = {}};
   std::ranges::copy(vm, opened.envelope.vm.guid.bytes.begin());
   BOOTSEAL_TRY(opened.envelope.generation.value, reader.le64("generation"));
   if (opened.envelope.generation.value == 0)

@@ -9,23 +9,23 @@ namespace bootseal::guest {
 inline constexpr std::size_t kEnvelopeSize = 40;
 
 // What a private file of the store holds; the numbers are on disk. 1 to 3 are those of Blob.
-enum class Kind : std::uint8_t { tpm_permanent = 1, uefi_flash = 2, description = 3, generation = 4 };
+enum class BlobKind : std::uint8_t { tpm_permanent = 1, uefi_flash = 2, description = 3, generation = 4 };
 
-struct Envelope {
-  Kind kind{};
+struct BlobEnvelope {
+  BlobKind kind{};
   VmId vm;
   Generation generation;
 };
 
-struct Opened {
-  Envelope envelope;
+struct OpenedEnvelope {
+  BlobEnvelope envelope;
   ByteSpan payload;  // inside the bytes that were parsed
 };
 
 // Envelope and payload as one run of bytes.
-Bytes put_in_envelope(const Envelope& envelope, ByteSpan payload);
+Bytes put_in_envelope(const BlobEnvelope& envelope, ByteSpan payload);
 // Errors: corrupt (magic, kind, reserved byte, generation 0, length), unsupported (a format version of a
 // later Bootseal).
-Result<Opened> open_envelope(ByteSpan bytes);
+Result<OpenedEnvelope> open_envelope(ByteSpan bytes);
 
 }  // namespace bootseal::guest
