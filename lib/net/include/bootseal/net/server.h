@@ -54,11 +54,16 @@ class WebSocket {
 };
 
 using Handler = std::function<Response(const Request&)>;
-// Runs on a thread of its own until it returns; the connection ends with it.
+// Runs on a thread of its own until it returns; the connection ends with it. Where the client offers
+// subprotocols (browsers do), the first one is accepted.
 using WebSocketHandler = std::function<void(const Request&, std::unique_ptr<WebSocket>)>;
 
 // Routes by method and path template ("/v1/vms/{id}"), compared without regard to case of the fixed segments.
-// An unknown path is 404 NotFound, a known path with another method 405 with Allow.
+// A last segment
+// "{rest...}" takes one or more segments. Of several templates that match, fixed segments win over parameters
+// from left to right. HEAD is served by GET where it has no handler of its own. An unknown path is 404
+// NotFound, a known path with another method 405 with Allow. Fill it in before it is used: the const calls
+// are thread safe.
 class Router {
  public:
   void on(std::string method, std::string path_template, Handler handler);
@@ -70,7 +75,7 @@ class Router {
   [[nodiscard]] Response handle(Request& request) const;
 
  private:
-  friend class Server;
+  friend struct RouterAccess;
   struct Route;
   std::vector<std::shared_ptr<const Route>> routes_;
   std::vector<std::function<std::optional<Response>(Request&)>> filters_;
@@ -78,12 +83,13 @@ class Router {
 
 class Server {
  public:
-  // Listens and serves until stop() or destruction. Errors: invalid_argument (bad PEM, no listener), as
-  // fail_errno for sockets.
+  // Listens and serves until stop() or destruction. Destruction waits for the handlers that still run (see
+  // Request::stop). Errors: invalid_argument (bad PEM, no listener), as fail_errno for sockets.
   static Result<std::unique_ptr<Server>> start(ServerOptions options, Router router);
   virtual ~Server() = default;
   [[nodiscard]] virtual std::uint16_t tcp_port() const = 0;
-  // Takes no new requests, lets running handlers end for at most `grace`, closes WebSockets.
+  // Takes no new requests, requests Request::stop, lets running handlers end and answer for at most `grace`,
+  // closes WebSockets. May be called more than once, and from a handler.
   virtual void stop(std::chrono::milliseconds grace) = 0;
 };
 

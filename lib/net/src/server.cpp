@@ -1,0 +1,453 @@
+#include "bootseal/net/server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <condition_variable>
+#include <list>
+#include <unordered_map>
+
+#include "bootseal/log/log.h"
+#include "route.h"
+#include "session.h"
+#include "tls.h"
+#include "websocket_link.h"
+#include "worker_pool.h"
+
+namespace bootseal::net {
+namespace {
+
+template <typename Protocol>
+struct Listener {
+  explicit Listener(asio::io_context& loop) : acceptor(loop.get_executor()) {}
+
+  asio::basic_socket_acceptor<Protocol, Executor> acceptor;
+  bool waiting = false;  // a wait for the next connection is under way
+};
+using UnixListener = Listener<asio::local::stream_protocol>;
+using TcpListener = Listener<asio::ip::tcp>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                         asio::wait_traits<std::chrono::steady_clock>, Executor>;
+
+constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::milliseconds kWebSocketGoodbye{2000};
+
+class ServerImpl final : public Server, public SessionHost {
+ public:
+  ServerImpl(ServerOptions options, Router router)
+      : options_(std::move(options)),
+        limits_{{options_.header_bytes, options_.body_bytes}, options_.read_limit, options_.idle_limit},
+        router_(std::move(router)),
+        unix_listener_(loop_),
+        tcp_listener_(loop_),
+        accept_timer_(loop_.get_executor()),
+        work_(loop_.get_executor()) {}
+
+  ~ServerImpl() override {
+    stop(std::chrono::milliseconds{0});
+    workers_.reset();
+    for (WebSocketThread& running : websocket_threads_) running.thread.join();
+    work_.reset();
+    loop_.stop();
+    if (loop_thread_.joinable()) loop_thread_.join();
+    sessions_.clear();
+  }
+
+  Status open();
+  void run();
+
+  [[nodiscard]] std::uint16_t tcp_port() const override { return tcp_port_; }
+  void stop(std::chrono::milliseconds grace) override;
+
+ private:
+  struct WebSocketThread {
+    std::thread thread;
+    std::shared_ptr<WebSocketLink> link;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+
+  Status listen_tcp();
+  template <typename Protocol>
+  void await_connection(Listener<Protocol>& listener);
+  template <typename Protocol>
+  void accept_one(Listener<Protocol>& listener);
+  bool make_room();
+  void resume_accepting();
+  void add_session(std::unique_ptr<Transport> transport);
+  void session_ended();
+  void websocket_ended();
+  void reap_websocket_threads();
+  Response answer(Request& request);
+  void log_failure(const Request& request, std::string_view reason);
+
+  asio::io_context& loop() override { return loop_; }
+  [[nodiscard]] const Limits& limits() const override { return limits_; }
+  [[nodiscard]] bool stopping() const override { return stop_source_.stop_requested(); }
+  [[nodiscard]] std::stop_token stop_token() const override { return stop_source_.get_token(); }
+  void handle(std::shared_ptr<Request> request, Deliver deliver) override;
+  void prepare_websocket(std::shared_ptr<Request> request, DeliverWebSocket deliver) override;
+  std::optional<Response> start_websocket(WebSocketHandler handler, std::shared_ptr<Request> request,
+                                          RequestReader::Message message, Transport& transport) override;
+  void run_websocket(const WebSocketHandler& handler, const Request& request,
+                     const std::shared_ptr<WebSocketLink>& link);
+  void ended(Session& session) override;
+
+  ServerOptions options_;
+  Limits limits_;
+  const Router router_;
+  asio::io_context loop_{1};
+  std::optional<asio::ssl::context> tls_;
+  UnixListener unix_listener_;
+  TcpListener tcp_listener_;
+  Timer accept_timer_;
+  asio::executor_work_guard<Executor> work_;
+  std::uint16_t tcp_port_ = 0;
+  std::stop_source stop_source_;
+  log::RateLimit failure_log_{10, 50};
+
+  // On the loop thread.
+  std::unordered_map<Session*, std::shared_ptr<Session>> sessions_;
+  bool accepting_paused_ = false;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t busy_ = 0;                          // sessions and WebSockets; guarded by mutex_
+  std::size_t websockets_ = 0;                    // of them; guarded by mutex_
+  std::list<WebSocketThread> websocket_threads_;  // guarded by mutex_ until the destructor
+
+  std::unique_ptr<WorkerPool> workers_;
+  std::thread loop_thread_;
+};
+
+Status ServerImpl::open() {
+  const bool tcp = options_.tcp_listener.valid() || !options_.tcp_address.empty();
+  if (!tcp && !options_.unix_listener.valid()) {
+    return fail(ErrorCode::invalid_argument, "a server needs a Unix listener or a TCP address");
+  }
+  if (options_.workers == 0 || options_.connections == 0) {
+    return fail(ErrorCode::invalid_argument, "a server needs at least one worker and one connection");
+  }
+  ErrorValue error;
+  if (options_.unix_listener.valid()) {
+    unix_listener_.acceptor.assign(asio::local::stream_protocol(), options_.unix_listener.get(), error);
+    if (error) return fail_errno(error.value(), "using the Unix listener");
+    static_cast<void>(options_.unix_listener.release());
+    unix_listener_.acceptor.non_blocking(true, error);
+    if (error) return fail_errno(error.value(), "using the Unix listener");
+  }
+  if (!tcp) return {};
+  BOOTSEAL_TRY(SslContext context, make_server_context(options_.tls));
+  tls_.emplace(context.release());
+  return listen_tcp();
+}
+
+Status ServerImpl::listen_tcp() {
+  ErrorValue error;
+  std::string what = "using the TCP listener";
+  if (options_.tcp_listener.valid()) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getsockname(options_.tcp_listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+      return fail_errno(errno, what);
+    }
+    tcp_listener_.acceptor.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(),
+                                  options_.tcp_listener.get(), error);
+    if (error) return fail_errno(error.value(), what);
+    static_cast<void>(options_.tcp_listener.release());
+  } else {
+    what = fmt::format("listening on {} port {}", options_.tcp_address, options_.tcp_port);
+    const auto address = asio::ip::make_address(options_.tcp_address, error);
+    if (error) {
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("\"{}\" is no IP address to listen on", options_.tcp_address));
+    }
+    const asio::ip::tcp::endpoint endpoint(address, options_.tcp_port);
+    tcp_listener_.acceptor.open(endpoint.protocol(), error);
+    if (!error) tcp_listener_.acceptor.set_option(asio::socket_base::reuse_address(true), error);
+    if (!error) tcp_listener_.acceptor.bind(endpoint, error);
+    if (!error) tcp_listener_.acceptor.listen(asio::socket_base::max_listen_connections, error);
+  }
+  if (!error) tcp_listener_.acceptor.non_blocking(true, error);
+  if (!error) tcp_port_ = tcp_listener_.acceptor.local_endpoint(error).port();
+  if (error) return fail_errno(error.value(), what);
+  return {};
+}
+
+void ServerImpl::run() {
+  workers_ = std::make_unique<WorkerPool>(options_.workers);
+  await_connection(unix_listener_);
+  await_connection(tcp_listener_);
+  loop_thread_ = start_thread([this] {
+    for (;;) {
+      try {
+        loop_.run();
+        return;
+      } catch (const std::exception& exception) {
+        // Out of memory for one connection; the others go on.
+        log::error("http.loop_failed", {{"reason", exception.what()}});
+      }
+    }
+  });
+}
+
+template <typename Protocol>
+void ServerImpl::await_connection(Listener<Protocol>& listener) {
+  if (listener.waiting || !listener.acceptor.is_open()) return;
+  listener.waiting = true;
+  listener.acceptor.async_wait(asio::socket_base::wait_read, [this, &listener](ErrorValue error) {
+    listener.waiting = false;
+    if (!error && !stopping()) accept_one(listener);
+  });
+}
+
+template <typename Protocol>
+void ServerImpl::accept_one(Listener<Protocol>& listener) {
+  if (!make_room()) {
+    accepting_paused_ = true;
+    return;
+  }
+  ErrorValue error;
+  auto socket = listener.acceptor.accept(error);
+  if (error == asio::error::no_descriptors || error == asio::error::no_memory ||
+      error == asio::error::no_buffer_space || error == std::errc::too_many_files_open_in_system) {
+    std::uint64_t left_out = 0;
+    if (failure_log_.allow(left_out)) {
+      log::error("http.accept_failed", {{"reason", error.message()}, {"left_out", left_out}});
+    }
+    // Others may give some back.
+    accepting_paused_ = true;
+    accept_timer_.expires_after(kAcceptPause);
+    accept_timer_.async_wait([this](ErrorValue cancelled) {
+      if (!cancelled) resume_accepting();
+    });
+    return;
+  }
+  // Any other error is that of a connection that is gone already.
+  if (!error) {
+    if constexpr (std::is_same_v<Protocol, asio::ip::tcp>) {
+      add_session(make_tls_transport(std::move(socket), *tls_));
+    } else {
+      add_session(make_unix_transport(std::move(socket)));
+    }
+  }
+  await_connection(listener);
+}
+
+// When all places are taken, the connection that has been idle for longest makes room.
+bool ServerImpl::make_room() {
+  if (sessions_.size() < options_.connections) return true;
+  Session* oldest = nullptr;
+  for (const auto& [session, owner] : sessions_) {
+    if (!session->idle_since()) continue;
+    if (oldest == nullptr || *session->idle_since() < *oldest->idle_since()) oldest = session;
+  }
+  if (oldest == nullptr) return false;
+  oldest->abort();
+  return true;
+}
+
+void ServerImpl::resume_accepting() {
+  if (!accepting_paused_ || stopping()) return;
+  accepting_paused_ = false;
+  await_connection(unix_listener_);
+  await_connection(tcp_listener_);
+}
+
+void ServerImpl::add_session(std::unique_ptr<Transport> transport) {
+  auto session = std::make_shared<Session>(*this, std::move(transport));
+  sessions_.emplace(session.get(), session);
+  {
+    const std::lock_guard lock(mutex_);
+    ++busy_;
+  }
+  session->start();
+}
+
+void ServerImpl::ended(Session& session) {
+  // The session is still in its own function.
+  const auto found = sessions_.find(&session);
+  if (found == sessions_.end()) return;
+  asio::post(loop_, [kept = std::move(found->second)] {});
+  sessions_.erase(found);
+  session_ended();
+  if (accepting_paused_) asio::post(loop_, [this] { resume_accepting(); });
+}
+
+void ServerImpl::session_ended() {
+  const std::lock_guard lock(mutex_);
+  --busy_;
+  changed_.notify_all();
+}
+
+void ServerImpl::websocket_ended() {
+  const std::lock_guard lock(mutex_);
+  --busy_;
+  --websockets_;
+  changed_.notify_all();
+}
+
+void ServerImpl::log_failure(const Request& request, std::string_view reason) {
+  std::uint64_t left_out = 0;
+  if (!failure_log_.allow(left_out)) return;
+  log::error("http.handler_failed", {{"request", request.id},
+                                     {"method", request.method},
+                                     {"path", request.path},
+                                     {"reason", reason},
+                                     {"left_out", left_out}});
+}
+
+Response ServerImpl::answer(Request& request) {
+  std::string reason;
+  try {
+    Response response = router_.handle(request);
+    if (response.status >= 200 && response.status <= 999) return response;
+    reason = fmt::format("the handler answered with status {}", response.status);
+  } catch (const std::exception& exception) {
+    reason = exception.what();
+  } catch (...) {
+    reason = "an exception of an unknown kind";
+  }
+  log_failure(request, reason);
+  // What went wrong inside is not for the caller.
+  return Response::from_error(
+      {ErrorCode::internal,
+       fmt::format("a defect in this daemon; its log has the details for request {}", request.id), nullptr});
+}
+
+void ServerImpl::handle(std::shared_ptr<Request> request, Deliver deliver) {
+  workers_->submit([this, request = std::move(request), deliver = std::move(deliver)] {
+    const auto begin = std::chrono::steady_clock::now();
+    auto response = std::make_shared<Response>(answer(*request));
+    const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
+    log::debug("http.request", {{"request", request->id},
+                                {"peer", request->peer.address},
+                                {"method", request->method},
+                                {"path", request->path},
+                                {"status", response->status},
+                                {"milliseconds", taken.count()}});
+    asio::post(loop_, [deliver, response] { deliver(std::move(*response)); });
+  });
+}
+
+void ServerImpl::prepare_websocket(std::shared_ptr<Request> request, DeliverWebSocket deliver) {
+  workers_->submit([this, request = std::move(request), deliver = std::move(deliver)] {
+    using Prepared = tl::expected<WebSocketHandler, Response>;
+    auto prepared = std::make_shared<Prepared>();
+    try {
+      *prepared = RouterAccess::prepare_websocket(router_, *request);
+    } catch (const std::exception& exception) {
+      log_failure(*request, exception.what());
+      *prepared = tl::unexpected(Response::from_error(
+          {ErrorCode::internal, "a defect in this daemon; its log has the details", nullptr}));
+    }
+    asio::post(loop_, [deliver, prepared] { deliver(std::move(*prepared)); });
+  });
+}
+
+std::optional<Response> ServerImpl::start_websocket(WebSocketHandler handler,
+                                                    std::shared_ptr<Request> request,
+                                                    RequestReader::Message message, Transport& transport) {
+  {
+    const std::lock_guard lock(mutex_);
+    reap_websocket_threads();
+    if (websockets_ >= options_.websockets) {
+      return Response::from_error({ErrorCode::unavailable,
+                                   fmt::format("all {} WebSockets are in use", options_.websockets),
+                                   nullptr});
+    }
+    ++busy_;
+    ++websockets_;
+  }
+  const std::shared_ptr<WebSocketLink> link = transport.to_websocket();
+  link->accept(std::move(message), request->id,
+               [this, link, request, handler = std::move(handler)](ErrorValue error) {
+                 if (error) {
+                   link->abort();
+                   return websocket_ended();
+                 }
+                 link->run();
+                 auto done = std::make_shared<std::atomic<bool>>(false);
+                 try {
+                   const std::lock_guard lock(mutex_);
+                   websocket_threads_.push_back({start_thread([this, link, request, handler, done] {
+                                                   run_websocket(handler, *request, link);
+                                                   *done = true;
+                                                   websocket_ended();
+                                                 }),
+                                                 link, done});
+                   if (stopping()) link->close();
+                 } catch (const std::exception& exception) {
+                   log_failure(*request, exception.what());
+                   link->abort();
+                   websocket_ended();
+                 }
+               });
+  return std::nullopt;
+}
+
+void ServerImpl::run_websocket(const WebSocketHandler& handler, const Request& request,
+                               const std::shared_ptr<WebSocketLink>& link) {
+  try {
+    handler(request, make_websocket(link));
+  } catch (const std::exception& exception) {
+    log_failure(request, exception.what());
+  } catch (...) {
+    log_failure(request, "an exception of an unknown kind");
+  }
+  link->close();
+  if (!link->wait_closed(kWebSocketGoodbye)) asio::post(loop_, [link] { link->abort(); });
+}
+
+void ServerImpl::reap_websocket_threads() {
+  for (auto running = websocket_threads_.begin(); running != websocket_threads_.end();) {
+    if (!*running->done) {
+      ++running;
+      continue;
+    }
+    running->thread.join();
+    running = websocket_threads_.erase(running);
+  }
+}
+
+void ServerImpl::stop(std::chrono::milliseconds grace) {
+  if (!loop_thread_.joinable()) return;
+  const auto each_session = [this](auto action) {
+    std::vector<std::shared_ptr<Session>> all;
+    for (const auto& [session, owner] : sessions_) all.push_back(owner);
+    for (const auto& session : all) action(*session);
+  };
+  stop_source_.request_stop();
+  asio::post(loop_, [this, each_session] {
+    ErrorValue ignored;
+    unix_listener_.acceptor.close(ignored);
+    tcp_listener_.acceptor.close(ignored);
+    accept_timer_.cancel();
+    each_session([](Session& session) { session.finish_soon(); });
+  });
+  std::unique_lock lock(mutex_);
+  for (const WebSocketThread& running : websocket_threads_) running.link->close();
+  changed_.wait_for(lock, grace, [this] { return busy_ == 0; });
+  for (const WebSocketThread& running : websocket_threads_) {
+    asio::post(loop_, [link = running.link] { link->abort(); });
+  }
+  lock.unlock();
+  asio::post(loop_, [each_session] { each_session([](Session& session) { session.abort(); }); });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::start(ServerOptions options, Router router) {
+  try {
+    auto server = std::make_unique<ServerImpl>(std::move(options), std::move(router));
+    BOOTSEAL_TRY_STATUS(server->open());
+    server->run();
+    return server;
+  } catch (const std::exception& exception) {
+    return fail(ErrorCode::unavailable, fmt::format("starting the server: {}", exception.what()));
+  }
+}
+
+}  // namespace bootseal::net
