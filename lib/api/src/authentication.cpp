@@ -1,0 +1,113 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "bootseal/crypto/digest.h"
+#include "bootseal/crypto/secret.h"
+#include "bootseal/log/log.h"
+#include "bootseal/model/resource_id.h"
+#include "service.h"
+
+namespace bootseal::api {
+namespace {
+
+constexpr std::size_t kTokenBytes = 32;
+constexpr std::string_view kTokenPrefix = "bst_";  // lets scanners of leaked secrets recognise it
+constexpr std::size_t kMaximumTokenLength = 256;
+constexpr std::chrono::hours kLinkLifetime{1};
+constexpr std::string_view kLinkSuffix = "/seriallog";
+
+std::string hash_of(std::string_view token) {
+  return crypto::sha256(as_bytes(token)).to_hex();
+}
+
+net::Response challenge(const net::Request& request, std::string code, std::string message) {
+  net::Response response = arm_response({401, std::move(code), std::move(message), {}, {}});
+  response.headers.emplace_back(
+      "WWW-Authenticate",
+      fmt::format("Bearer authorization_uri=\"{}/adfs\", error=\"invalid_token\"", base_url(request)));
+  return response;
+}
+
+std::optional<std::string> bearer_of(const net::Request& request) {
+  const auto header = request.header("Authorization");
+  constexpr std::string_view kScheme = "Bearer ";
+  if (!header || header->size() <= kScheme.size()) return std::nullopt;
+  if (!model::equal_ignoring_case(std::string_view(*header).substr(0, kScheme.size()), kScheme))
+    return std::nullopt;
+  return header->substr(kScheme.size());
+}
+
+std::string link_signature(const Service& service, const std::string& path, const std::string& expires) {
+  return to_base64url(crypto::hmac(crypto::HashAlgorithm::sha256, service.link_key,
+                                   {as_bytes(path), as_bytes("\n"), as_bytes(expires)}));
+}
+
+}  // namespace
+
+NewToken make_token() {
+  Bytes random = crypto::random_bytes(kTokenBytes);
+  NewToken token{std::string(kTokenPrefix) + to_base64url(random), {}};
+  crypto::wipe(random);
+  token.sha256_hex = hash_of(token.text);
+  return token;
+}
+
+tl::expected<std::string, net::Response> authenticate(Service& service, const net::Request& request) {
+  static log::RateLimit refusals(1, 20);
+  if (request.peer.kind == net::Peer::Kind::unix_process) {
+    // Only the owner can open the socket; this holds also when somebody widens its mode.
+    if (request.peer.uid == 0 || request.peer.uid == ::geteuid())
+      return fmt::format("local:{}", request.peer.uid);
+    return tl::unexpected(arm_response({403,
+                                        "AuthorizationFailed",
+                                        "Only root and the user that runs Bootseal may use this socket.",
+                                        {},
+                                        {}}));
+  }
+  if (request.peer.kind == net::Peer::Kind::certificate && !request.peer.certificate_name.empty()) {
+    return "certificate:" + request.peer.certificate_name;
+  }
+  if (is_signed_serial_link(service, request)) return std::string("link");
+  const auto bearer = bearer_of(request);
+  const auto refuse = [&](std::string code, std::string message) -> tl::unexpected<net::Response> {
+    if (std::uint64_t left_out = 0; refusals.allow(left_out)) {
+      log::warning("caller.refused", {{"peer", request.peer.address}, {"code", code}, {"leftOut", left_out}});
+    }
+    return tl::unexpected(challenge(request, std::move(code), std::move(message)));
+  };
+  if (!bearer) {
+    return refuse("AuthenticationFailed",
+                  "Authentication failed. The 'Authorization' header is missing; send 'Authorization: Bearer "
+                  "TOKEN' or a client certificate of the site.");
+  }
+  if (bearer->size() > kMaximumTokenLength)
+    return refuse("InvalidAuthenticationToken", "The access token is invalid.");
+  const auto owner = service.database.token_owner(hash_of(*bearer));
+  if (!owner) return tl::unexpected(arm_response(model::to_arm_error(owner.error())));
+  if (!*owner)
+    return refuse("InvalidAuthenticationToken",
+                  "The access token is invalid. `bootseal up` on the server makes a new one.");
+  return "token:" + **owner;
+}
+
+std::string signed_serial_link(const Service& service, const net::Request& request,
+                               const model::ResourceId& id) {
+  const std::string path = model::to_lower(id.to_string()) + std::string(kLinkSuffix);
+  const std::string expires = format_time(service.now() + kLinkLifetime);
+  return fmt::format("{}{}?expires={}&signature={}", base_url(request), path, expires,
+                     link_signature(service, path, expires));
+}
+
+bool is_signed_serial_link(const Service& service, const net::Request& request) {
+  if (request.method != "GET") return false;
+  const std::string path = model::to_lower(request.path);
+  if (!path.ends_with(kLinkSuffix)) return false;
+  const auto expires = request.query_value("expires");
+  const auto signature = request.query_value("signature");
+  if (!expires || !signature) return false;
+  const auto until = parse_time(*expires);
+  if (!until || *until < service.now()) return false;
+  return crypto::equal_constant_time(as_bytes(link_signature(service, path, *expires)), as_bytes(*signature));
+}
+
+}  // namespace bootseal::api

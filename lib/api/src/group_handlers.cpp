@@ -1,0 +1,151 @@
+#include <fmt/format.h>
+
+#include "bootseal/model/virtual_machine.h"
+#include "service.h"
+
+namespace bootseal::api {
+namespace {
+
+using model::ArmResult;
+using net::Request;
+using net::Response;
+
+json::Object subscription_json(const Service& service) {
+  json::Object object;
+  object["id"] = "/subscriptions/" + service.site.subscription;
+  object["subscriptionId"] = service.site.subscription;
+  object["displayName"] = "Bootseal";
+  object["state"] = "Enabled";
+  object["tenantId"] = service.site.tenant;
+  return object;
+}
+
+json::Object group_json(const GroupRecord& record) {
+  json::Object properties;
+  properties["provisioningState"] = record.deleting ? "Deleting" : "Succeeded";
+  json::Object object;
+  object["id"] = model::ResourceId::of_group(record.subscription, record.name).to_string();
+  object["name"] = record.name;
+  object["type"] = "Microsoft.Resources/resourceGroups";
+  object["location"] = record.location;
+  object["tags"] = record.tags;
+  object["properties"] = std::move(properties);
+  return object;
+}
+
+Response list(json::Array items) {
+  json::Object object;
+  object["value"] = std::move(items);
+  return Response::json(200, object);
+}
+
+ArmResult<Response> list_subscriptions(Service& service, const Request& /*request*/) {
+  return list({subscription_json(service)});
+}
+
+ArmResult<Response> get_subscription(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
+  return Response::json(200, subscription_json(service));
+}
+
+ArmResult<Response> list_locations(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
+  json::Object metadata;
+  metadata["regionType"] = "Physical";
+  metadata["regionCategory"] = "Recommended";
+  json::Object location;
+  location["id"] = fmt::format("/subscriptions/{}/locations/{}", service.site.subscription, model::kLocation);
+  location["name"] = model::kLocation;
+  location["displayName"] = "Local";
+  location["regionalDisplayName"] = "Local";
+  location["metadata"] = std::move(metadata);
+  return list({location});
+}
+
+ArmResult<Response> list_groups(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
+  BOOTSEAL_ARM_TRY(const auto groups, service.database.groups());
+  json::Array items;
+  for (const GroupRecord& group : groups) items.emplace_back(group_json(group));
+  return list(std::move(items));
+}
+
+ArmResult<Response> get_group(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY(const GroupRecord group, find_group(service, request));
+  return Response::json(200, group_json(group));
+}
+
+ArmResult<Response> check_group(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY_STATUS(find_group(service, request));
+  return Response::empty(204);
+}
+
+ArmResult<Response> put_group(Service& service, const Request& request) {
+  BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
+  const std::string& name = request.parameter("resourceGroupName");
+  BOOTSEAL_ARM_TRY_STATUS(check_name("resource group", name));
+  BOOTSEAL_ARM_TRY(const json::Value body, request.json_body());
+  static const model::SchemaRef schema = [] {
+    for (const model::Endpoint& endpoint : model::endpoints()) {
+      if (endpoint.operation_id == "ResourceGroups_CreateOrUpdate") return endpoint.in;
+    }
+    return model::any_schema();
+  }();
+  BOOTSEAL_ARM_TRY(const json::Value wanted, model::conform(*schema, body));
+  const std::string location(wanted.at("location").get_string());
+  if (!model::equal_ignoring_case(location, model::kLocation)) {
+    return model::refuse(400, "LocationNotAvailableForResourceGroup",
+                         fmt::format("The provided location '{}' is not available for resource group. List "
+                                     "of available regions is '{}'.",
+                                     location, model::kLocation),
+                         "location");
+  }
+  BOOTSEAL_ARM_TRY(auto existing, service.database.group(service.site.subscription, name));
+  if (existing && existing->deleting) {
+    return model::refuse(
+        409, "ResourceGroupBeingDeleted",
+        fmt::format("The resource group '{}' is in deprovisioning state and cannot perform this operation.",
+                    name));
+  }
+  GroupRecord record = existing.value_or(
+      GroupRecord{service.site.subscription, name, std::string(model::kLocation), {}, false, {}, 0});
+  const json::Value* tags = wanted.get_object().if_contains("tags");
+  record.tags = tags != nullptr ? tags->get_object() : json::Object();
+  BOOTSEAL_ARM_TRY_STATUS(service.database.put_group(record));
+  return Response::json(existing ? 200 : 201, group_json(record));
+}
+
+ArmResult<Response> delete_group(Service& service, const Request& request) {
+  auto found = find_group(service, request);
+  if (!found && found.error().code == "ResourceGroupNotFound") return Response::empty(204);
+  BOOTSEAL_ARM_TRY(GroupRecord group, std::move(found));
+  if (!group.deleting) {
+    model::Operation operation;
+    operation.id = Guid::random().to_string();
+    operation.kind = model::OperationKind::remove_group;
+    operation.resource = model::ResourceId::of_group(group.subscription, group.name).to_string();
+    operation.start_time = service.now();
+    group.deleting = true;
+    group.operation_id = operation.id;
+    BOOTSEAL_ARM_TRY_STATUS(service.database.put_group(group, operation));
+  }
+  service.reconciler.wake(model::ResourceId::of_group(group.subscription, group.name).key());
+  Response response = Response::empty(202);
+  add_operation_headers(service, request, group.operation_id, response);
+  return response;
+}
+
+}  // namespace
+
+void add_group_handlers(HandlerTable& table) {
+  table["Subscriptions_List"] = list_subscriptions;
+  table["Subscriptions_Get"] = get_subscription;
+  table["Locations_List"] = list_locations;
+  table["ResourceGroups_List"] = list_groups;
+  table["ResourceGroups_Get"] = get_group;
+  table["ResourceGroups_CheckExistence"] = check_group;
+  table["ResourceGroups_CreateOrUpdate"] = put_group;
+  table["ResourceGroups_Delete"] = delete_group;
+}
+
+}  // namespace bootseal::api

@@ -1,0 +1,191 @@
+#include "reconciler.h"
+
+#include <algorithm>
+
+#include "bootseal/log/log.h"
+
+namespace bootseal::api {
+namespace {
+
+constexpr unsigned kWorkers = 4;
+constexpr std::chrono::hours kOperationsKept{24};
+constexpr std::chrono::hours kCleanUpEvery{1};
+
+}  // namespace
+
+void Reconciler::start() {
+  wake_everything();
+  for (unsigned i = 0; i < kWorkers; ++i)
+    threads_.emplace_back([this](std::stop_token stop) { work(std::move(stop)); });
+  threads_.emplace_back([this](std::stop_token stop) { listen(std::move(stop)); });
+}
+
+void Reconciler::stop() {
+  for (std::jthread& thread : threads_) thread.request_stop();
+  threads_.clear();
+}
+
+void Reconciler::wake(const std::string& key) {
+  {
+    const std::lock_guard lock(mutex_);
+    Item& item = items_[key];
+    item.due = std::chrono::steady_clock::now();
+    item.woken = true;
+  }
+  changed_.notify_one();
+}
+
+void Reconciler::wake_everything() {
+  const auto vms = database_.vms();
+  const auto groups = database_.groups();
+  if (!vms || !groups) {
+    log::error("store.unreadable", {{"reason", (vms ? groups.error() : vms.error()).describe()}});
+    return;
+  }
+  for (const VmRecord& record : *vms) wake(record.id.key());
+  for (const GroupRecord& group : *groups) {
+    if (group.deleting) wake(model::ResourceId::of_group(group.subscription, group.name).key());
+  }
+}
+
+std::map<std::string, Reconciler::Item>::iterator Reconciler::next_due(Time now) {
+  auto best = items_.end();
+  for (auto item = items_.begin(); item != items_.end(); ++item) {
+    if (item->second.running || item->second.due > now) continue;
+    if (best == items_.end() || item->second.due < best->second.due) best = item;
+  }
+  return best;
+}
+
+void Reconciler::work(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const auto found = next_due(std::chrono::steady_clock::now());
+    if (found == items_.end()) {
+      Time earliest = Time::max();
+      for (const auto& [key, item] : items_) {
+        if (!item.running) earliest = std::min(earliest, item.due);
+      }
+      if (earliest == Time::max()) {
+        changed_.wait(lock, stop,
+                      [this] { return next_due(std::chrono::steady_clock::now()) != items_.end(); });
+      } else {
+        changed_.wait_until(lock, stop, earliest,
+                            [this] { return next_due(std::chrono::steady_clock::now()) != items_.end(); });
+      }
+      continue;
+    }
+    const std::string key = found->first;
+    const std::string reason = found->second.reason;
+    found->second.running = true;
+    found->second.woken = false;
+    lock.unlock();
+    const Outcome outcome = step(key, reason, stop);
+    lock.lock();
+    Item& item = items_[key];
+    item.running = false;
+    const Time now = std::chrono::steady_clock::now();
+    if (item.woken || outcome.next == Outcome::Next::again) {
+      item.due = now;
+    } else if (outcome.next == Outcome::Next::done) {
+      items_.erase(key);
+    } else {
+      // Waiting looks again too: an event may have been lost with the connection that carried it.
+      item.retry_after = outcome.next == Outcome::Next::wait
+                             ? settings_.last_retry
+                             : std::clamp(item.retry_after * 2, settings_.first_retry, settings_.last_retry);
+      item.due = now + item.retry_after;
+      item.reason = outcome.reason;
+    }
+    changed_.notify_one();
+  }
+}
+
+Outcome Reconciler::step(const std::string& key, const std::string& reason, const std::stop_token& stop) {
+  const auto id = model::ResourceId::parse(key);
+  if (!id) return {};
+  if (!id->type.empty()) {
+    const Outcome outcome = steps_.step(key, reason, stop);
+    // A group that is being deleted waits for its VMs.
+    if (outcome.next == Outcome::Next::done) {
+      const auto group = database_.group(id->subscription, id->group);
+      if (group && *group && (*group)->deleting)
+        wake(model::ResourceId::of_group(id->subscription, id->group).key());
+    }
+    return outcome;
+  }
+  const auto group = database_.group(id->subscription, id->group);
+  if (!group) return {Outcome::Next::retry, group.error().describe()};
+  if (!*group || !(*group)->deleting) return {};
+  const Outcome outcome = steps_.step_group(**group);
+  const auto vms = database_.vms(key);
+  if (vms) {
+    for (const VmRecord& record : *vms) wake(record.id.key());
+  }
+  return outcome;
+}
+
+void Reconciler::take_events(const HostEvents& events) {
+  for (const model::VmStatus& status : events.vms) {
+    board_.put(status);
+    const auto key = database_.vm_key(status.vm_id);
+    if (key && *key) {
+      wake(**key);
+    } else if (key) {
+      log::warning("vm.unknown-on-host", {{"vm", status.vm_id.to_string()}});
+    }
+  }
+  for (const VmId& id : events.gone) {
+    board_.remove(id);
+    const auto key = database_.vm_key(id);
+    if (key && *key) wake(**key);
+  }
+}
+
+void Reconciler::listen(std::stop_token stop) {
+  std::uint64_t since = 0;
+  bool connected = false;
+  std::chrono::milliseconds retry_after{0};
+  Time clean_up{};
+  while (!stop.stop_requested()) {
+    // The first poll after an absence answers at once, so that the host counts as present without waiting for
+    // an event.
+    const auto events =
+        peers_.events(since, connected ? settings_.events_wait : std::chrono::seconds(0), stop);
+    if (stop.stop_requested()) return;
+    if (!events) {
+      if (connected || retry_after.count() == 0)
+        log::warning("host.away", {{"reason", events.error().describe()}});
+      connected = false;
+      since = 0;
+      board_.set_host_answers(false);
+      retry_after = std::clamp(retry_after * 2, settings_.first_retry, settings_.last_retry);
+      std::unique_lock lock(mutex_);
+      std::condition_variable_any pause;
+      pause.wait_for(lock, stop, retry_after, [] { return false; });
+      continue;
+    }
+    if (!connected) {
+      log::info("host.answers", {{"vms", std::uint64_t{events->vms.size()}}});
+      connected = true;
+      retry_after = std::chrono::milliseconds(0);
+      board_.clear();
+      board_.set_host_answers(true);
+      steps_.forget_applied();
+      take_events(*events);
+      wake_everything();
+    } else {
+      take_events(*events);
+    }
+    since = events->revision;
+    if (const Time now = std::chrono::steady_clock::now(); now >= clean_up) {
+      clean_up = now + kCleanUpEvery;
+      if (const Status forgotten = database_.forget_operations(settings_.clock->now() - kOperationsKept);
+          !forgotten) {
+        log::warning("operations.not-forgotten", {{"reason", forgotten.error().describe()}});
+      }
+    }
+  }
+}
+
+}  // namespace bootseal::api

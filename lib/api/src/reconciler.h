@@ -1,0 +1,63 @@
+// Decides when which VM gets its next step, and listens to the host.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "vm_reconciler.h"
+
+namespace bootseal::api {
+
+class Reconciler {
+ public:
+  struct Settings {
+    std::chrono::seconds events_wait;
+    std::chrono::milliseconds first_retry;
+    std::chrono::milliseconds last_retry;
+    const Clock* clock;
+  };
+  Reconciler(Database& database, Peers& peers, StatusBoard& board, VmReconciler& steps, Settings settings)
+      : database_(database), peers_(peers), board_(board), steps_(steps), settings_(settings) {}
+  ~Reconciler() { stop(); }
+
+  void start();
+  void stop();
+  // Look at this VM (ResourceId::key() of a VM) or group (of a group) now. Thread safe; also before start().
+  void wake(const std::string& key);
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  struct Item {
+    Time due{};
+    std::chrono::milliseconds retry_after{0};
+    std::string reason;
+    bool running = false;
+    bool woken = false;  // while it was running
+  };
+
+  void work(std::stop_token stop);
+  void listen(std::stop_token stop);
+  void wake_everything();
+  void take_events(const HostEvents& events);
+  Outcome step(const std::string& key, const std::string& reason, const std::stop_token& stop);
+  // Guarded by mutex_: the due item that has waited longest, or none.
+  std::map<std::string, Item>::iterator next_due(Time now);
+
+  Database& database_;
+  Peers& peers_;
+  StatusBoard& board_;
+  VmReconciler& steps_;
+  Settings settings_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::map<std::string, Item> items_;  // guarded by mutex_
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace bootseal::api

@@ -1,0 +1,73 @@
+// Brings one VM a step nearer to what should be. A step reads everything it needs, may be repeated at any
+// time, and never waits for an event: it says when to look again.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "bootseal/base/clock.h"
+#include "bootseal/log/log.h"
+#include "database.h"
+#include "peers.h"
+#include "status_board.h"
+
+namespace bootseal::api {
+
+struct Outcome {
+  enum class Next : std::uint8_t { done, wait, retry, again };  // again = at once
+  Next next = Next::done;
+  std::string reason;  // of wait and retry, in plain words
+};
+
+class VmReconciler {
+ public:
+  struct Settings {
+    std::filesystem::path images;
+    std::chrono::milliseconds operation_limit;
+    const Clock* clock;
+  };
+  VmReconciler(Database& database, Peers& peers, StatusBoard& board, Settings settings)
+      : database_(database), peers_(peers), board_(board), settings_(std::move(settings)) {}
+
+  // `key` = ResourceId::key(). `last_reason` = why the step before this one did not get further.
+  Outcome step(const std::string& key, const std::string& last_reason, std::stop_token stop);
+  Outcome step_group(const GroupRecord& group);
+  // The host was away: what it has been asked is asked again.
+  void forget_applied();
+
+ private:
+  Outcome step_deletion(const VmRecord& record, const std::optional<model::Operation>& operation);
+  Outcome step_attestation(const VmRecord& record, const model::Operation& operation,
+                           const model::VmStatus& status, std::stop_token stop);
+  Outcome evaluate(const VmRecord& record, const model::Operation& operation, const model::VmStatus& status,
+                   std::stop_token stop);
+  // Placement, expectation and assignment, as far as they have not been made since the host was last away.
+  Result<model::VmStatus> apply(VmRecord& record);
+  Result<Placement> placement_of(const VmRecord& record);
+  Outcome end(const VmRecord& record, const model::Operation& operation,
+              const std::optional<model::ArmError>& error, const json::Value& output = nullptr);
+
+  Database& database_;
+  Peers& peers_;
+  StatusBoard& board_;
+  Settings settings_;
+  std::mutex mutex_;
+  std::map<VmId, std::string> applied_;  // what each VM's host and attestd were told last; guarded by mutex_
+  std::string host_id_;                  // guarded by mutex_
+  log::RateLimit complaints_{0.1, 10};   // a guest that changes its state often wakes its VM as often
+};
+
+// The two documents that the other daemons get for a VM (docs/architecture.md). Errors of the image folder
+// and of a damaged record.
+struct Intent {
+  json::Object assignment;
+  json::Object expectation;
+};
+Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
+                           const std::filesystem::path& images);
+
+}  // namespace bootseal::api
