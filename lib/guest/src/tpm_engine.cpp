@@ -1,11 +1,14 @@
 #include "tpm_engine.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <libtpms/tpm_error.h>
 #include <libtpms/tpm_library.h>
 #include <libtpms/tpm_nvfilename.h>
 #include <libtpms/tpm_tis.h>
+#include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 
 #include "bootseal/crypto/secret.h"
@@ -149,12 +152,20 @@ TpmEngine::TpmEngine(StateKeeper& keeper, WhenMissing when_missing, FailureHandl
     : keeper_(keeper), when_missing_(when_missing), on_failure_(std::move(on_failure)) {
   BOOTSEAL_CHECK(engine_of_this_process == nullptr);
   engine_of_this_process = this;
+  // libtpms dumps the command that made it fail, which may hold secrets: it goes into a pipe, not to standard
+  // error.
+  if (auto pipe = make_pipe(); pipe && ::fcntl(pipe->read_end.get(), F_SETFL, O_NONBLOCK) == 0 &&
+                               ::fcntl(pipe->write_end.get(), F_SETFL, O_NONBLOCK) == 0) {
+    library_log_ = *std::move(pipe);
+  }
+  TPMLIB_SetDebugFD(library_log_.write_end.get());
   BOOTSEAL_CHECK(Callbacks::select_and_register() == TPM_SUCCESS);
 }
 
 TpmEngine::~TpmEngine() {
   power_off();
   TPMLIB_Terminate();  // also drops state that was set and never used
+  TPMLIB_SetDebugFD(-1);
   engine_of_this_process = nullptr;
 }
 
@@ -162,6 +173,7 @@ TpmResult TpmEngine::power_on() {
   power_off();
   failed_ = false;
   storage_error_.clear();
+  static_cast<void>(library_words());  // of the run before
   if (keeper_.failure()) {
     fail(fmt::format("the guest state takes no more changes: {}", keeper_.failure()->describe()));
     return kTpmFail;
@@ -294,8 +306,32 @@ std::string TpmEngine::information(std::uint64_t flags) const {
 
 void TpmEngine::fail(std::string message) {
   if (std::exchange(failed_, true)) return;
+  if (const std::string words = library_words(); !words.empty()) message += fmt::format(" ({})", words);
   warn_limited("tpm.failed", message);
   on_failure_(message);
+}
+
+// What libtpms has said since the last time, without the dump of the command.
+std::string TpmEngine::library_words() {
+  constexpr std::string_view kPrefix = "libtpms/tpm2: ";
+  constexpr std::string_view kDumpFollows = "through command:";
+  constexpr std::size_t kLongest = 1024;
+  std::array<char, 4096> piece{};
+  std::string text;
+  for (ssize_t size = 0; (size = ::read(library_log_.read_end.get(), piece.data(), piece.size())) > 0;)
+    text.append(piece.data(), static_cast<std::size_t>(size));
+  std::string words;
+  for (std::size_t start = 0; start < text.size() && words.size() < kLongest;) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    const std::string_view line = std::string_view(text).substr(start, end - start);
+    start = end + 1;
+    if (!line.starts_with(kPrefix) || line.ends_with(kDumpFollows)) continue;
+    if (!words.empty()) words += "; ";
+    words += line.substr(kPrefix.size());
+  }
+  crypto::wipe(std::as_writable_bytes(std::span(text)));
+  crypto::wipe(std::as_writable_bytes(std::span(piece)));
+  return words;
 }
 
 }  // namespace bootseal::guest

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "bootseal/base/fds.h"
 #include "bootseal/tpm/client.h"
 #include "state_keeper.h"
 #include "tpm_result.h"
@@ -83,6 +84,7 @@ class TpmEngine final : public tpm::Transport {
   struct Callbacks;
 
   void fail(std::string message);
+  std::string library_words();
 
   StateKeeper& keeper_;
   WhenMissing when_missing_;
@@ -94,6 +96,7 @@ class TpmEngine final : public tpm::Transport {
   std::uint64_t commands_ = 0;
   Bytes kept_volatile_;
   std::string storage_error_;  // of the callback that failed last
+  Pipe library_log_;           // libtpms writes there why it fails
 };
 
 }  // namespace bootseal::guest
