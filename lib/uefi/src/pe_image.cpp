@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace bootseal::uefi {
 namespace {
@@ -15,11 +16,13 @@ constexpr std::size_t kSizeOfHeaders = 60, kCheckSum = 64, kSubsystem = 68, kDir
                       kDirectories = 112;
 constexpr std::size_t kDirectoryEntrySize = 8, kCertificateDirectory = 4;
 constexpr std::size_t kSectionHeaderSize = 40;
+constexpr std::size_t kSymbolSize = 18, kMaximumSectionName = 64;
 constexpr std::size_t kMaximumSections = 96;  // what the loaders of Windows and of shim take
 
 struct CoffHeader {
   std::size_t optional_offset = 0;
   std::uint16_t machine = 0, section_count = 0, optional_size = 0;
+  std::size_t symbols_offset = 0, symbol_count = 0;
 };
 
 Result<CoffHeader> read_coff_header(ByteSpan file) {
@@ -36,7 +39,21 @@ Result<CoffHeader> read_coff_header(ByteSpan file) {
   return CoffHeader{.optional_offset = reader.position(),
                     .machine = load_le16(coff, 0),
                     .section_count = load_le16(coff, 2),
-                    .optional_size = load_le16(coff, 16)};
+                    .optional_size = load_le16(coff, 16),
+                    .symbols_offset = load_le32(coff, 8),
+                    .symbol_count = load_le32(coff, 12)};
+}
+
+// A name longer than 8 bytes is "/" and its decimal offset in the string table, which follows the symbols. A
+// name that cannot be resolved stays as it is: nothing is read through it.
+std::string resolve_name(ByteSpan file, const CoffHeader& coff, std::string name) {
+  std::size_t offset = 0;
+  const auto [end, error] = std::from_chars(name.data() + 1, name.data() + name.size(), offset);
+  if (error != std::errc() || end != name.data() + name.size() || coff.symbols_offset == 0) return name;
+  const std::size_t at = coff.symbols_offset + coff.symbol_count * kSymbolSize + offset;
+  if (at >= file.size()) return name;
+  const std::string_view text = as_text(file.subspan(at)).substr(0, kMaximumSectionName);
+  return std::string(text.substr(0, text.find('\0')));
 }
 
 Result<PeSection> read_section(ByteReader& reader, std::size_t file_size) {
@@ -97,6 +114,7 @@ Result<PeImage> PeImage::parse(ByteSpan file) {
     return fail(ErrorCode::corrupt, fmt::format("the image has {} sections", coff.section_count));
   for (std::size_t i = 0; i < coff.section_count; ++i) {
     BOOTSEAL_TRY(PeSection section, read_section(reader, image.certificate_offset_));
+    if (section.name.starts_with('/')) section.name = resolve_name(file, coff, std::move(section.name));
     image.sections_.push_back(std::move(section));
   }
   if (image.headers_size_ < reader.position() || image.headers_size_ > image.certificate_offset_) {

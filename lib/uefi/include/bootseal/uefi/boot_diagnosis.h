@@ -4,7 +4,6 @@
 // what ran before it may have written anything. Trust comes from attestation.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,6 +65,7 @@ struct BootDiagnosis {
       sha256;  // Authenticode hash of the refused image, when the firmware gave one
 };
 
+// `memory` is typically a MappedFile (base/mapped_file.h) of what QMP pmemsave wrote.
 // Never fails: what cannot be read is not evidence. Time is linear in serial and memory (a second or less for
 // 2 GiB).
 BootDiagnosis diagnose_boot(const BootEvidence& evidence);
@@ -73,22 +73,5 @@ BootDiagnosis diagnose_boot(const BootEvidence& evidence);
 // True when the text shows that waiting longer is of no use (a refusal, nothing to boot): time to dump the
 // memory and diagnose.
 bool serial_shows_end_of_boot(std::string_view serial);
-
-// A dump of guest memory as a read-only mapping of its file.
-class MemoryDump {
- public:
-  // Errors as fail_errno; exhausted past 64 GiB.
-  static Result<MemoryDump> open(const std::filesystem::path& path);
-  MemoryDump(MemoryDump&& other) noexcept;
-  MemoryDump& operator=(MemoryDump&& other) noexcept;
-  MemoryDump(const MemoryDump&) = delete;
-  MemoryDump& operator=(const MemoryDump&) = delete;
-  ~MemoryDump();
-  [[nodiscard]] ByteSpan view() const { return view_; }
-
- private:
-  explicit MemoryDump(ByteSpan view) : view_(view) {}
-  ByteSpan view_;
-};
 
 }  // namespace bootseal::uefi

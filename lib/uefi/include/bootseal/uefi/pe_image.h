@@ -15,7 +15,7 @@ inline constexpr std::uint16_t kMachineX64 = 0x8664;
 inline constexpr std::uint16_t kSubsystemEfiApplication = 10;
 
 struct PeSection {
-  std::string name;  // up to 8 bytes, without ending NULs
+  std::string name;  // without ending NULs; long names as the string table gives them
   std::uint32_t virtual_address = 0, virtual_size = 0;
   std::uint32_t raw_offset = 0, raw_size = 0;  // inside the file
 };
