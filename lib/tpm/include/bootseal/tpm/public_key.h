@@ -17,7 +17,7 @@ struct PublicArea {
   std::uint16_t scheme_hash = 0;    // TPM_ALG_ID; 0 = the scheme has none
   // RSA
   std::uint16_t key_bits = 0;
-  std::uint32_t exponent = 65537;
+  std::uint32_t exponent = 0;  // 0 = 65537
   Bytes modulus;
   // ECC
   std::uint16_t curve = 0;
