@@ -247,6 +247,32 @@ Result<Bytes> from_base64url(std::string_view text) {
   return decode64(text, kBase64Url);
 }
 
+std::size_t utf8_character_size(std::string_view text) {
+  if (text.empty()) return 0;
+  const auto byte = [&](std::size_t index) { return static_cast<std::uint8_t>(text[index]); };
+  const std::uint8_t first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < size) return 0;
+  for (std::size_t index = 1; index < size; ++index) {
+    if ((byte(index) & 0xc0) != 0x80) return 0;
+  }
+  const std::uint8_t second = byte(1);
+  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  const bool surrogate = first == 0xed && second >= 0xa0;
+  const bool beyond_unicode = first == 0xf4 && second >= 0x90;
+  return overlong || surrogate || beyond_unicode ? 0 : size;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t size = utf8_character_size(text);
+    if (size == 0) return false;
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
 std::uint32_t crc32(ByteSpan bytes) {
   std::uint32_t value = 0xffffffffU;
   for (const std::byte byte : bytes)

@@ -78,5 +78,18 @@ TEST(Crc32, MatchesTheCheckValue) {
   EXPECT_EQ(crc32(as_bytes("123456789")), 0xcbf43926U);
 }
 
+TEST(Utf8, AcceptsWellFormedTextAndNothingElse) {
+  for (const std::string_view good : {"", "plain", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+                                      "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+    EXPECT_TRUE(is_utf8(good)) << to_hex(as_bytes(good));
+  }
+  // Lone and missing continuation bytes, overlong forms, surrogates, beyond U+10FFFF (Unicode 15, table 3-7).
+  for (const std::string_view bad :
+       {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+        "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2\x82"}) {
+    EXPECT_FALSE(is_utf8(bad)) << to_hex(as_bytes(bad));
+  }
+}
+
 }  // namespace
 }  // namespace bootseal

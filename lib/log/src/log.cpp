@@ -1,12 +1,12 @@
 #include "bootseal/log/log.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
-
-#include <unistd.h>
 
 #include "bootseal/base/clock.h"
 #include "bootseal/json/json.h"

@@ -6,8 +6,6 @@
 
 namespace bootseal::log {
 
-// True when the text is well-formed UTF-8 (RFC 3629).
-bool is_utf8(std::string_view text);
 // The first `maximum` bytes of the text, every byte that is not part of well-formed UTF-8 replaced by U+FFFD.
 std::string clean_text(std::string_view text, std::size_t maximum);
 

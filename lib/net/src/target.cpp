@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "bootseal/base/bytes.h"
+
 namespace bootseal::net {
 namespace {
 
@@ -19,26 +21,11 @@ char to_lower(char character) {
   return character >= 'A' && character <= 'Z' ? static_cast<char>(character - 'A' + 'a') : character;
 }
 
-// Well-formed UTF-8 (RFC 3629) without control characters.
 bool is_plain_text(std::string_view text) {
-  for (std::size_t index = 0; index < text.size();) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned first = byte(index);
-    if (first < 0x20 || first == 0x7f) return false;
-    const std::size_t length = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (length > 1 && (first < 0xc2 || first > 0xf4)) return false;
-    if (text.size() - index < length) return false;
-    for (std::size_t next = 1; next < length; ++next) {
-      if ((byte(index + next) & 0xc0U) != 0x80U) return false;
-    }
-    if (length > 2) {
-      const unsigned second = byte(index + 1);
-      if ((first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90)) return false;
-      if ((first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90)) return false;
-    }
-    index += length;
-  }
-  return true;
+  return is_utf8(text) && std::none_of(text.begin(), text.end(), [](char character) {
+           const auto byte = static_cast<unsigned char>(character);
+           return byte < 0x20 || byte == 0x7f;
+         });
 }
 
 Result<std::string> decode(std::string_view text, bool plus_is_blank) {

@@ -110,6 +110,11 @@ Result<Bytes> from_base64(std::string_view text);
 std::string to_base64url(ByteSpan bytes);
 Result<Bytes> from_base64url(std::string_view text);
 
+// The number of bytes of the character that the text begins with; 0 when that is no well-formed UTF-8 (RFC
+// 3629) or the text is empty.
+std::size_t utf8_character_size(std::string_view text);
+bool is_utf8(std::string_view text);
+
 // CRC-32 as zlib computes it (IEEE 802.3, reflected 0xEDB88320).
 std::uint32_t crc32(ByteSpan bytes);
 
