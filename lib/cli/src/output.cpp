@@ -1,0 +1,94 @@
+#include "bootseal/cli/output.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace bootseal::cli {
+namespace {
+
+constexpr std::size_t kGap = 2;
+
+// Columns on a terminal, counting each UTF-8 sequence as one.
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+void append_row(std::string& text, const std::vector<std::string>& cells,
+                const std::vector<std::size_t>& widths) {
+  std::string line;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const std::string cell = printable(cells[i]);
+    line += cell;
+    line.append(widths[i] - width_of(cell) + kGap, ' ');
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  text += line + '\n';
+}
+
+}  // namespace
+
+std::string Table::to_text() const {
+  std::vector<std::size_t> widths;
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    std::size_t widest = width_of(headers[i]);
+    for (const auto& row : rows) widest = std::max(widest, width_of(printable(row.at(i))));
+    widths.push_back(widest);
+  }
+  std::string text;
+  append_row(text, headers, widths);
+  for (const auto& row : rows) append_row(text, row, widths);
+  return text;
+}
+
+std::string Table::to_tsv() const {
+  std::string text;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      std::string cell = row[i];
+      std::replace_if(
+          cell.begin(), cell.end(), [](char c) { return c == '\t' || c == '\n' || c == '\r'; }, ' ');
+      text += (i == 0 ? "" : "\t") + printable(cell);
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string printable(std::string_view text, bool lines) {
+  std::string result(text);
+  for (char& c : result) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 || byte == 0x7F) && !(lines && c == '\n')) c = '?';
+  }
+  // C1 controls (U+0080 … U+009F) are escape sequences to some terminals.
+  for (std::size_t i = 0; i + 1 < result.size(); ++i) {
+    const auto first = static_cast<unsigned char>(result[i]);
+    const auto second = static_cast<unsigned char>(result[i + 1]);
+    if (first == 0xC2 && second >= 0x80 && second < 0xA0) result[i] = result[i + 1] = '?';
+  }
+  return result;
+}
+
+const json::Value* find(const json::Value& value, std::initializer_list<std::string_view> path) {
+  const json::Value* current = &value;
+  for (const std::string_view name : path) {
+    const json::Object* object = current->if_object();
+    if (object == nullptr) return nullptr;
+    current = object->if_contains(name);
+    if (current == nullptr) return nullptr;
+  }
+  return current;
+}
+
+std::string text_at(const json::Value& value, std::initializer_list<std::string_view> path) {
+  const json::Value* found = find(value, path);
+  if (found == nullptr) return {};
+  if (found->is_string()) return std::string(found->get_string());
+  if (found->is_number()) return json::serialize(*found);
+  if (found->is_bool()) return found->get_bool() ? "true" : "false";
+  return {};
+}
+
+}  // namespace bootseal::cli
