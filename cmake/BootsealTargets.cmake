@@ -23,8 +23,8 @@ target_compile_options(bootseal_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wpedantic -Wno-missing-field-initializers -Werror>
   -fstack-protector-strong -fno-strict-aliasing)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 reports std::optional values as maybe-uninitialized in optimised code.
-  target_compile_options(bootseal_flags INTERFACE -fstack-clash-protection -fcf-protection -Wno-maybe-uninitialized)
+  # GCC 12 reports std::optional values as maybe-uninitialized, and std::string::insert as overlapping (its bug 105651), in optimised code.
+  target_compile_options(bootseal_flags INTERFACE -fstack-clash-protection -fcf-protection -Wno-maybe-uninitialized -Wno-restrict)
 endif()
 if(BOOTSEAL_SANITIZE)
   target_compile_options(bootseal_flags INTERFACE -fsanitize=${BOOTSEAL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
