@@ -122,7 +122,9 @@ class Store {
 };
 
 struct StoreOptions {
-  std::size_t kept_changes = 10000;  // that watch() can go back; older ones are forgotten
+  // That watch() can go back; older ones are forgotten. 0 = nobody watches, and nothing of a value that was overwritten or
+  // deleted is kept.
+  std::size_t kept_changes = 10000;
 };
 
 // Lives as long as the object; for tests.
