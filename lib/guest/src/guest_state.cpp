@@ -27,9 +27,11 @@ struct PrivateFile {
   std::string_view name;
   std::size_t maximum_size;  // of the payload
 };
+// The sizes bound what the store must hold: the newest state, the one before it and the next file, wherever
+// the blocks lie.
 constexpr std::array<PrivateFile, 4> kPrivateFiles{{
     {FileId{48}, BlobKind::tpm_permanent, "tpm-permanent", 256U << 10},
-    {FileId{49}, BlobKind::uefi_flash, "uefi-flash", 1U << 20},
+    {FileId{49}, BlobKind::uefi_flash, "uefi-flash", 540672},
     {FileId{50}, BlobKind::description, "description", 64U << 10},
     {FileId{51}, BlobKind::generation, "generation", 0},
 }};

@@ -426,7 +426,7 @@ TEST_F(GuestStateFile, NeverRunsFullWhateverIsCommittedInWhichOrder) {
     switch (below(8)) {
       case 0:
         ASSERT_TRUE(
-            (*state)->commit(Blob::uefi_flash, Bytes(below(3) == 0 ? kFlashSize : below((1U << 20) + 1))))
+            (*state)->commit(Blob::uefi_flash, Bytes(below(3) == 0 ? kFlashSize : below(kFlashSize + 1))))
             << round;
         break;
       case 1:

@@ -18,7 +18,7 @@ namespace bootseal::guest {
 
 enum class Blob : std::uint8_t {
   tpm_permanent = 1,  // libtpms "permall"; at most 256 KiB
-  uefi_flash = 2,     // the variable flash, 540672 bytes for the 4M build; at most 1 MiB
+  uefi_flash = 2,     // the variable flash of the 4M build; at most its 540672 bytes
   // JSON: format version, library versions, when and by what it was made, EK and AK public keys and
   // certificates; at most 64 KiB
   description = 3,
