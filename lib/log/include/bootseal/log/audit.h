@@ -5,7 +5,7 @@
 //
 // `sha256` is the hash of the line's bytes up to (not including) `,"sha256":`, closed with `}`; `previous` is
 // the `sha256` of the line before, 64 zeros in the first. A chain cannot show by itself that its end was cut
-// off: keep head() somewhere else and hand it to verify().
+// off: keep head() somewhere else and hand it to open() or verify().
 #pragma once
 
 #include <cstdint>
@@ -41,11 +41,12 @@ struct AuditHead {
 // Thread safe.
 class AuditChain {
  public:
-  // Opens or makes the file (mode 0600) and verifies all of it. What a crash left of an entry that was never
-  // acknowledged (a last line without its end) is removed and logged. Errors: conflict (another process has
-  // it open), corrupt (names the first broken entry), as fail_errno.
+  // Opens or makes the file (mode 0600) and verifies all of it, as verify() does. What a crash left of an
+  // entry that was never acknowledged (a last line without its end) is removed and logged. Errors: conflict
+  // (another process has it open), corrupt (names the first broken entry), as fail_errno.
   static Result<std::unique_ptr<AuditChain>> open(const std::filesystem::path& path, AuditHash hash,
-                                                  const Clock& clock = Clock::system());
+                                                  const Clock& clock = Clock::system(),
+                                                  const std::optional<AuditHead>& remembered = std::nullopt);
 
   // Returns the new head when the entry is on the disk. invalid_argument for a text that is too long or no
   // UTF-8; an error of the disk leaves the chain as it was, or, where the disk does not allow that, refuses
