@@ -1,0 +1,113 @@
+// bootseal-agent: runs in the guest and hands evidence to the host through a virtio-serial port. It needs no
+// configuration and no network.
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "agent.h"
+#include "port.h"
+
+namespace bootseal::agent {
+namespace {
+
+constexpr const char* kUsage =
+    "Usage: bootseal-agent [--port PATH] [--tpm PATH] [--event-log PATH]\n"
+    "       bootseal-agent --version | --help\n"
+    "\n"
+    "Answers the host's requests for evidence. Without options it takes the virtio-serial port "
+    "org.bootseal.agent.0,\n"
+    "the TPM at /dev/tpmrm0 (else /dev/tpm0) and the firmware's event log under /sys/kernel/security.\n"
+    "PATH may be a device, for --port and --tpm also a Unix socket.\n";
+constexpr int kExitUsage = 2;
+constexpr const char* kPortClass = "/sys/class/virtio-ports";
+
+struct Options {
+  Settings settings;
+  std::filesystem::path port;
+};
+
+void complain(const Error& error) {
+  std::fprintf(stderr, "bootseal-agent: %s\n", error.describe().c_str());
+}
+
+Status send_line(int port, const std::string& text) {
+  return write_all(port, as_bytes(text + "\n"));
+}
+
+// Serves until the other end goes away, which is a success, or the port fails.
+Status serve(const Agent& agent, int port) {
+  LineBuffer lines(kMaximumRequest);
+  std::array<std::byte, 4096> piece;
+  // A write to a virtio port waits for the host to open its end.
+  BOOTSEAL_TRY_STATUS(send_line(port, agent.hello()));
+  while (true) {
+    const ssize_t count = read(port, piece.data(), piece.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno(errno, "reading from the agent's port");
+    if (count == 0) return {};
+    lines.feed(ByteSpan(piece).first(static_cast<std::size_t>(count)));
+    while (const auto line = lines.next()) BOOTSEAL_TRY_STATUS(send_line(port, agent.answer(*line)));
+  }
+}
+
+// Ends only with an error of the port.
+Status run(const Options& options) {
+  const Agent agent(options.settings);
+  while (true) {
+    std::filesystem::path path = options.port;
+    if (path.empty()) {
+      BOOTSEAL_TRY(path, wait_for_port(kPortClass, kPortName));
+    }
+    BOOTSEAL_TRY(const UniqueFd port, open_port(path));
+    std::error_code ignored;
+    const bool device = std::filesystem::is_character_file(path, ignored);
+    // A device stays open while hosts come and go; a socket is connected anew.
+    Status served = serve(agent, port.get());
+    while (device && served) served = serve(agent, port.get());
+    if (!served) {
+      // A port that was unplugged may come back; a device that was named by an option is not waited for.
+      if (device && !options.port.empty()) return served;
+      complain(served.error());
+    }
+  }
+}
+
+int main_with(int argc, char** argv) {
+  Options options;
+  options.settings.version = BOOTSEAL_VERSION;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view option = argv[i];
+    if (option == "--version") {
+      std::printf("bootseal-agent %s\n", BOOTSEAL_VERSION);
+      return 0;
+    }
+    if (option == "--help") {
+      std::fputs(kUsage, stdout);
+      return 0;
+    }
+    const bool known = option == "--port" || option == "--tpm" || option == "--event-log";
+    if (!known || i + 1 == argc) {
+      std::fprintf(stderr, "bootseal-agent: %s '%s'\n%s", known ? "no value for" : "unknown option", argv[i],
+                   kUsage);
+      return kExitUsage;
+    }
+    (option == "--port"  ? options.port
+     : option == "--tpm" ? options.settings.tpm
+                         : options.settings.event_log) = argv[++i];
+  }
+  // A host that goes away while it is written to is an error of that write only.
+  std::signal(SIGPIPE, SIG_IGN);
+  const Status ended = run(options);
+  complain(ended.error());
+  return error_info(ended.error().code).exit_code;
+}
+
+}  // namespace
+}  // namespace bootseal::agent
+
+int main(int argc, char** argv) {
+  return bootseal::agent::main_with(argc, argv);
+}

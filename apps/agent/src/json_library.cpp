@@ -1,0 +1,2 @@
+// Boost.JSON compiled into the static program, for size.
+#include <boost/json/src.hpp>
