@@ -51,7 +51,7 @@ MemoryFindings scan_memory(ByteSpan memory);
 struct BootEvidence {
   std::string_view serial;   // what the first serial port said since power on, raw; the last MiB is looked at
   ByteSpan memory;           // guest memory from address 0 (below 4 GiB); empty when there is no dump
-  bool agent_spoke = false;  // the agent's hello or a quote came through since power on
+  bool agent_spoke = false;  // the agent's hello or a quote came through since the last start or reset
 };
 
 struct BootDiagnosis {
