@@ -1,9 +1,15 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Messages, packages and the manifest: what every recipe needs. Sourced by build-image, whose variables it uses.
 
 die() {
   echo "build-image: $*" >&2
   exit 1
+}
+
+recipe_names() {
+  local file names=()
+  for file in "$images_dir"/recipes/*.sh; do names+=("$(basename "$file" .sh)"); done
+  echo "${names[*]}"
 }
 
 progress_step=0
@@ -87,7 +93,7 @@ newest_in_cache() {
 kernel_package_name() {
   local name
   if [ "$offline" = yes ]; then
-    name=$(cd "$cache" && ls linux-image-*-cloud-amd64_*.deb 2> /dev/null | sort -V | tail -1)
+    name=$(find "$cache" -name 'linux-image-*-cloud-amd64_*.deb' -printf '%f\n' | sort -V | tail -1)
     name=${name%%_*}
   else
     name=$(apt-cache depends --no-recommends --no-suggests linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -1)

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Disks as files: GPT by sfdisk, the ESP by mkfs.vfat and mtools at an offset, nothing mounted.
 
 esp_first_sector=2048
@@ -28,7 +28,7 @@ copy_tree_to_esp() {
   fix_times "$folder"
   (
     export MTOOLS_SKIP_CHECK=1
-    cd "$folder"
+    cd "$folder" || exit 1
     find . -mindepth 1 -type d | LC_ALL=C sort | while read -r path; do mmd -i "$image" "::${path#.}"; done
     find . -type f | LC_ALL=C sort | while read -r path; do mcopy -m -i "$image" "$path" "::${path#.}"; done
   )

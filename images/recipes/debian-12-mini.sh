@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # debian-12-mini: Debian's signed shim, grub and cloud kernel with busybox in an initramfs. Boots in seconds, keeps nothing on disk.
 
 recipe_programs=(cpio gzip modinfo strip readelf)
