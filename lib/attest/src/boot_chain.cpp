@@ -16,6 +16,8 @@ using tpm::Event;
 using tpm::EventType;
 
 constexpr unsigned kBootPcr = 4;
+constexpr unsigned kHandOverPcr = 5;
+constexpr std::string_view kHandOver = "Exit Boot Services Returned with Success";
 constexpr unsigned kCommandLinePcr = 8;
 constexpr unsigned kFirmwareSeparators = 8;  // PCR 0 to 7
 constexpr std::array<Role, 3> kOrder = {Role::shim, Role::grub, Role::kernel};
@@ -207,6 +209,20 @@ void judge_boot_chain(const Measurements& measurements, const Authorities& autho
     if (event.pcr == kBootPcr) judge.take(event);
   }
   judge.finish();
+}
+
+void judge_hand_over(const Measurements& measurements, Findings& findings) {
+  const auto& components = measurements.expectation.baseline.components;
+  if (std::ranges::find(components, Role::kernel, &Component::role) == components.end()) return;
+  for (const Event& event : measurements.log.events()) {
+    if (event.pcr != kHandOverPcr || event.type != EventType::efi_action || as_text(event.data) != kHandOver)
+      continue;
+    if (tpm::check_digest(event, measurements.bank) == DigestCover::data) return findings.pass();
+  }
+  findings.fail(reason::kBootUnfinished,
+                "the event log ends before the firmware handed over to a kernel: what was measured last need "
+                "not be what runs",
+                "kernel");
 }
 
 // The prefix that tells a kernel command line from a grub command is not authenticated, the text is.

@@ -30,6 +30,9 @@ void judge_shim_state(const Measurements& measurements, Findings& findings);
 // PCR 4: every program that ran is in the baseline. Fills in verdict.boot_chain.
 void judge_boot_chain(const Measurements& measurements, const Authorities& authorities, Findings& findings,
                       Verdict& verdict);
+// PCR 5: the firmware handed over to a kernel. shim measures a kernel before it verifies it, so PCR 4 also
+// names one that was refused.
+void judge_hand_over(const Measurements& measurements, Findings& findings);
 // PCR 8: what grub did. Fills in verdict.kernel_command_line.
 void judge_command_line(const Measurements& measurements, Findings& findings, Verdict& verdict);
 // PCR 0 and 2: the version the firmware tells, and code of devices. Fills in verdict.firmware_version.

@@ -37,12 +37,13 @@ inline constexpr std::string_view kSecureBootEventInvalid = "SecureBootEventInva
 inline constexpr std::string_view kSecureBootKeysMissing = "SecureBootKeysMissing";
 inline constexpr std::string_view kAuthorityMissing = "AuthorityMissing";
 inline constexpr std::string_view kShimStateInvalid = "ShimStateInvalid";
-// PCR 4, 8
+// PCR 4, 5, 8
 inline constexpr std::string_view kBootEventInvalid = "BootEventInvalid";
 inline constexpr std::string_view kNoBootApplication = "NoBootApplication";
 inline constexpr std::string_view kBootComponentUnknown = "BootComponentUnknown";
 inline constexpr std::string_view kBootComponentMissing = "BootComponentMissing";
 inline constexpr std::string_view kBootOrderWrong = "BootOrderWrong";
+inline constexpr std::string_view kBootUnfinished = "BootUnfinished";
 inline constexpr std::string_view kCommandLineInvalid = "CommandLineInvalid";
 
 }  // namespace bootseal::attest::reason
