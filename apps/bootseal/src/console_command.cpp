@@ -1,0 +1,36 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "bootseal/cli/console.h"
+#include "bootseal/cli/progress.h"
+#include "site_access.h"
+
+namespace bootseal::app {
+Status vm_console(const Global& global, const VmConsoleOptions& options) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY_STATUS(get_vm(*site, options.vm));
+  const std::string path = site->vm_path(options.vm.group, options.vm.name);
+  cli::ConsoleOptions console;
+  console.until = options.until;
+  if (options.timeout_seconds)
+    console.limit = std::chrono::milliseconds(static_cast<std::int64_t>(*options.timeout_seconds * 1000));
+  console.send = options.send;
+  const bool interactive = !options.send && ::isatty(STDIN_FILENO) == 1;
+  if (!interactive) {
+    // A script is answered by what comes after its input, not by what the log holds from before.
+    BOOTSEAL_TRY(const std::string log, site->text(path + "/serialLog"));
+    console.skip = log.size();
+  }
+  BOOTSEAL_TRY(const auto socket, site->websocket(path + "/console"));
+  if (interactive && !global.quiet)
+    fmt::print(stderr, "The console of {}. Ctrl-] leaves.\r\n", options.vm.name);
+  if (interactive) {
+    const Status left = cli::run_console(*socket, console, {});
+    fmt::print(stderr, "\r\n");
+    return left;
+  }
+  const cli::Interrupt interrupt;
+  return cli::run_console(*socket, console, interrupt.token());
+}
+
+}  // namespace bootseal::app

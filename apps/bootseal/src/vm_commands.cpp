@@ -1,0 +1,306 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/cli/progress.h"
+#include "bootseal/cli/vm_page.h"
+#include "site_access.h"
+
+namespace bootseal::app {
+namespace {
+
+constexpr std::size_t kTextFileLimit = std::size_t{128} << 10;
+
+// The content when it names a file, else the text itself.
+Result<std::string> file_or_text(const std::string& value) {
+  std::error_code error;
+  if (value.size() > 4096 || !std::filesystem::is_regular_file(value, error)) return value;
+  BOOTSEAL_TRY(const Bytes content, read_file(value, kTextFileLimit));
+  return std::string(as_text(content));
+}
+
+Result<json::Object> image_reference(const std::string& image) {
+  json::Object reference;
+  if (image.starts_with('/')) {
+    reference["id"] = image;
+    return reference;
+  }
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at <= image.size();) {
+    const std::size_t end = std::min(image.find(':', at), image.size());
+    parts.push_back(image.substr(at, end - at));
+    at = end + 1;
+  }
+  const bool empty_part =
+      std::any_of(parts.begin(), parts.end(), [](const std::string& part) { return part.empty(); });
+  if (empty_part || (parts.size() != 1 && parts.size() != 2 && parts.size() != 4)) {
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format(
+            "'{}' is no image; wanted NAME, NAME:VERSION, PUBLISHER:OFFER:SKU:VERSION or a resource id",
+            image));
+  }
+  if (parts.size() == 4) {
+    reference["publisher"] = parts[0];
+    reference["sku"] = parts[2];
+  }
+  reference["offer"] = parts.size() == 4 ? parts[1] : parts[0];
+  if (parts.size() != 1) reference["version"] = parts.back();
+  return reference;
+}
+
+Result<json::Object> os_profile(const VmCreateOptions& options) {
+  json::Object os;
+  os["computerName"] = options.vm.name;
+  if (!options.admin_username.empty()) os["adminUsername"] = options.admin_username;
+  if (!options.ssh_keys.empty()) {
+    if (options.admin_username.empty())
+      return fail(ErrorCode::invalid_argument,
+                  "--ssh-key-values needs --admin-username: whose keys are they?");
+    json::Array keys;
+    for (const std::string& value : options.ssh_keys) {
+      BOOTSEAL_TRY(std::string text, file_or_text(value));
+      json::Object key;
+      key["path"] = fmt::format("/home/{}/.ssh/authorized_keys", options.admin_username);
+      key["keyData"] = std::move(text);
+      keys.emplace_back(std::move(key));
+    }
+    json::Object ssh;
+    ssh["publicKeys"] = std::move(keys);
+    json::Object configuration;
+    configuration["disablePasswordAuthentication"] = true;
+    configuration["ssh"] = std::move(ssh);
+    os["linuxConfiguration"] = std::move(configuration);
+  }
+  if (!options.custom_data.empty()) {
+    BOOTSEAL_TRY(const std::string data, file_or_text(options.custom_data));
+    os["customData"] = to_base64(as_bytes(data));
+  }
+  return os;
+}
+
+Result<json::Object> create_body(const VmCreateOptions& options) {
+  json::Object properties;
+  properties["hardwareProfile"] = json::Object{{"vmSize", options.size}};
+  BOOTSEAL_TRY(json::Object reference, image_reference(options.image));
+  json::Object storage;
+  storage["imageReference"] = std::move(reference);
+  storage["osDisk"] = json::Object{{"createOption", "FromImage"}};
+  properties["storageProfile"] = std::move(storage);
+  BOOTSEAL_TRY(properties["osProfile"], os_profile(options));
+  if (!options.security_type.empty() || options.secure_boot || options.vtpm) {
+    json::Object security;
+    security["securityType"] = options.security_type.empty() ? "TrustedLaunch" : options.security_type;
+    json::Object uefi;
+    if (options.secure_boot) uefi["secureBootEnabled"] = *options.secure_boot;
+    if (options.vtpm) uefi["vTpmEnabled"] = *options.vtpm;
+    if (!uefi.empty()) security["uefiSettings"] = std::move(uefi);
+    properties["securityProfile"] = std::move(security);
+  }
+  json::Object tags;
+  for (const std::string& tag : options.tags) {
+    const std::size_t equals = tag.find('=');
+    if (equals == 0)
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("the tag '{}' has no name; wanted NAME=VALUE", tag));
+    tags[tag.substr(0, equals)] = equals == std::string::npos ? "" : tag.substr(equals + 1);
+  }
+  json::Object body;
+  body["location"] = "local";
+  body["tags"] = std::move(tags);
+  body["properties"] = std::move(properties);
+  return body;
+}
+
+Status ensure_group(cli::SiteClient& site, const std::string& group) {
+  const auto there = site.call("GET", site.group_path(group));
+  if (there) return {};
+  if (there.error().code != ErrorCode::not_found || group != "default") return tl::unexpected(there.error());
+  BOOTSEAL_TRY_STATUS(site.call("PUT", site.group_path(group), json::Object{{"location", "local"}}));
+  return {};
+}
+
+std::string group_flag(const VmName& vm) {
+  return vm.group == "default" ? "" : " -g " + vm.group;
+}
+std::string show_command(const VmName& vm) {
+  return fmt::format("bootseal vm show {}{}", vm.name, group_flag(vm));
+}
+
+// POST of an action; waits for it unless told otherwise.
+Result<json::Value> run_action(const Global& global, cli::SiteClient& site, const VmActionOptions& options,
+                               const std::string& action, const json::Value& body, const std::string& query,
+                               const std::string& what) {
+  BOOTSEAL_TRY(
+      const auto answer,
+      site.call("POST", site.vm_path(options.vm.group, options.vm.name) + "/" + action, body, {}, query));
+  if (options.no_wait) return json::Value();
+  return wait_with_progress(global, site, answer.operation_path, what, show_command(options.vm));
+}
+
+}  // namespace
+
+Status vm_create(const Global& global, const VmCreateOptions& options) {
+  BOOTSEAL_TRY(const json::Object body, create_body(options));
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY_STATUS(ensure_group(*site, options.vm.group));
+  auto answer =
+      site->call("PUT", site->vm_path(options.vm.group, options.vm.name), body, {{"If-None-Match", "*"}});
+  if (!answer && answer.error().code == ErrorCode::conflict &&
+      answer.error().message.ends_with("[PreconditionFailed]")) {
+    return fail(ErrorCode::already_exists, fmt::format("the VM '{}' exists already; see `{}`",
+                                                       options.vm.name, show_command(options.vm)));
+  }
+  if (!answer) return tl::unexpected(answer.error());
+  if (!options.no_wait) {
+    BOOTSEAL_TRY_STATUS(wait_with_progress(global, *site, answer->operation_path,
+                                           fmt::format("Creating and starting {}", options.vm.name),
+                                           show_command(options.vm)));
+  }
+  if (global.format == cli::Format::json) {
+    BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+    print_json(vm);
+    return {};
+  }
+  if (global.quiet) return {};
+  if (options.no_wait) {
+    fmt::print("{} is being created. See how it is: {}\n", options.vm.name, show_command(options.vm));
+  } else {
+    fmt::print(
+        "{} is running. Its boot is attested when its guest has come up:\n  {}\n  bootseal vm console {}{}\n",
+        options.vm.name, show_command(options.vm), options.vm.name, group_flag(options.vm));
+  }
+  return {};
+}
+
+Status vm_list(const Global& global, const std::string& group) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  const std::string scope = group.empty() ? site->subscription_path() : site->group_path(group);
+  BOOTSEAL_TRY(const auto answer, site->call("GET", scope + "/providers/Microsoft.Compute/virtualMachines",
+                                             nullptr, {}, "$expand=instanceView"));
+  const json::Value* list = cli::find(answer.body, {"value"});
+  if (list == nullptr || !list->is_array())
+    return fail(ErrorCode::unavailable, "the server's list of VMs has no 'value'");
+  if (global.format == cli::Format::json) {
+    print_json(*list);
+    return {};
+  }
+  if (list->get_array().empty() && global.format == cli::Format::people) {
+    fmt::print("There are no VMs. Make one: bootseal vm create --name NAME --image IMAGE\n");
+    return {};
+  }
+  print_table(global, cli::vm_table(list->get_array()));
+  return {};
+}
+
+Status vm_show(const Global& global, const VmName& name) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const json::Value vm, get_vm(*site, name));
+  if (global.format == cli::Format::json) {
+    print_json(vm);
+  } else if (global.format == cli::Format::people) {
+    fmt::print("{}", cli::vm_page(vm, Clock::system().now()));
+  } else {
+    print_table(global, cli::vm_table({vm}));
+  }
+  return {};
+}
+
+Status vm_power(const Global& global, const VmActionOptions& options, const std::string& action) {
+  struct Words {
+    const char* action;
+    const char* path;
+    const char* query;
+    const char* doing;
+    const char* done;
+  };
+  static constexpr Words kWords[] = {
+      {"start", "start", "", "Starting", "is running"},
+      {"stop", "powerOff", "skipShutdown=false", "Shutting down", "is stopped"},
+      {"kill", "powerOff", "skipShutdown=true", "Ending", "is stopped"},
+      {"deallocate", "deallocate", "", "Shutting down", "is deallocated"},
+      {"restart", "restart", "", "Restarting", "is running again"}};
+  const auto* words =
+      std::find_if(std::begin(kWords), std::end(kWords), [&](const Words& w) { return action == w.action; });
+  BOOTSEAL_CHECK(words != std::end(kWords));
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY_STATUS(run_action(global, *site, options, words->path, nullptr, words->query,
+                                 fmt::format("{} {}", words->doing, options.vm.name)));
+  if (global.format == cli::Format::json) {
+    BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+    print_json(vm);
+  } else if (!global.quiet) {
+    fmt::print("{} {}\n", options.vm.name, options.no_wait ? "has been asked to" : words->done);
+  }
+  return {};
+}
+
+Status vm_delete(const Global& global, const VmActionOptions& options) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY_STATUS(get_vm(*site, options.vm));
+  BOOTSEAL_TRY_STATUS(confirm(
+      options.yes, fmt::format("Delete the VM '{}' with its disk, its TPM and its key?", options.vm.name)));
+  BOOTSEAL_TRY(const auto answer, site->call("DELETE", site->vm_path(options.vm.group, options.vm.name)));
+  if (!options.no_wait) {
+    BOOTSEAL_TRY_STATUS(wait_with_progress(global, *site, answer.operation_path,
+                                           fmt::format("Deleting {}", options.vm.name), "bootseal vm list"));
+  }
+  if (!global.quiet && global.format == cli::Format::people)
+    fmt::print("{} is {}\n", options.vm.name, options.no_wait ? "being deleted" : "deleted");
+  return {};
+}
+
+Status vm_attest(const Global& global, const VmActionOptions& options) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const json::Value verdict,
+               run_action(global, *site, options, "attest", nullptr, "",
+                          fmt::format("Waiting for fresh evidence of {}", options.vm.name)));
+  const std::string status = cli::text_at(verdict, {"status"});
+  if (global.format == cli::Format::json) {
+    print_json(verdict);
+  } else if (options.no_wait) {
+    fmt::print("{} has been asked for evidence. See the verdict: {}\n", options.vm.name,
+               show_command(options.vm));
+    return {};
+  } else {
+    fmt::print("{} is {}\n", options.vm.name, status);
+    if (const json::Value* reasons = cli::find(verdict, {"reasons"});
+        reasons != nullptr && reasons->is_array()) {
+      for (const json::Value& reason : reasons->get_array()) {
+        fmt::print("  {}: {}\n", cli::printable(cli::text_at(reason, {"severity"})),
+                   cli::printable(cli::text_at(reason, {"message"})));
+      }
+    }
+  }
+  if (status == "Healthy" || options.no_wait) return {};
+  return fail(ErrorCode::conflict,
+              fmt::format("'{}' is not Healthy but {}; `{}` shows why", options.vm.name,
+                          status.empty() ? "without a verdict" : status, show_command(options.vm)));
+}
+
+Status vm_reset_guest_state(const Global& global, const VmActionOptions& options) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+  BOOTSEAL_TRY_STATUS(confirm(
+      options.yes,
+      fmt::format("Give '{}' a new TPM and new UEFI variables? What is sealed to the old ones is lost.",
+                  options.vm.name)));
+  json::Object body;
+  body["confirm"] = cli::text_at(vm, {"properties", "vmId"});
+  BOOTSEAL_TRY_STATUS(run_action(global, *site, options, "resetGuestState", body, "",
+                                 fmt::format("Making a new guest state for {}", options.vm.name)));
+  if (!global.quiet)
+    fmt::print("{} has a new guest state; the old file was kept beside it\n", options.vm.name);
+  return {};
+}
+
+Status vm_log(const Global& /*global*/, const VmName& vm) {
+  BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const std::string log, site->text(site->vm_path(vm.group, vm.name) + "/serialLog"));
+  return write_all(STDOUT_FILENO, as_bytes(log));
+}
+
+}  // namespace bootseal::app
