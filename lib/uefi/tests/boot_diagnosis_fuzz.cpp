@@ -6,7 +6,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bootseal;
-  constexpr std::size_t kSmallMemory = 65536;
+  constexpr std::size_t kSmallMemory = 16384;
   const ByteSpan input{reinterpret_cast<const std::byte*>(data), size};
   const std::size_t half = size / 2;
   // The second half lies where tables point: at the beginning of a page, behind a system table whose tables
