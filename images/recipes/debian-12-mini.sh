@@ -3,7 +3,8 @@
 
 recipe_programs=(cpio gzip modinfo strip readelf)
 recipe_steps=5
-mini_modules=(efivarfs virtio_pci virtio_blk virtio_console button evdev isofs)
+# The seed may be ISO 9660 or FAT, which wants its character sets.
+mini_modules=(efivarfs virtio_pci virtio_blk virtio_console button evdev isofs vfat nls_cp437 nls_ascii)
 
 # copy_modules KERNEL_RELEASE ROOT: the modules and what they depend on, with modules.list in the order to load them.
 copy_modules() {

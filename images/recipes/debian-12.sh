@@ -31,7 +31,7 @@ bootstrap() {
     --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook="'$share/customize' \"\$1\" '$work/files' '$root_uuid'" \
     bookworm "$work/root" \
-    "deb $mirror bookworm main" "deb $mirror bookworm-updates main" "deb $mirror_security bookworm-security main" >&2 ||
+    "deb $mirror bookworm main" "deb $mirror bookworm-updates main" "deb $mirror-security bookworm-security main" >&2 ||
     die "mmdebstrap could not make the root; check the package mirror (--mirror, now $mirror)"
 }
 
@@ -40,7 +40,7 @@ gather_files() {
   mkdir -p "$work/files"
   cp -R "$share/root/." "$work/files/"
   if [ -n "$agent" ]; then
-    install_agent "$work/files/usr/bin/bootseal-agent"
+    install_agent "$work/files/usr/sbin/bootseal-agent"
   else
     rm "$work/files/etc/systemd/system/bootseal-agent.service"
   fi
@@ -48,6 +48,7 @@ gather_files() {
   chmod -R a+rX "$work/files"
 }
 
+# shellcheck disable=SC2016
 installed_version() { as_new_root dpkg-query --admindir="$work/root/var/lib/dpkg" -W -f '${Version}' "$1"; }
 
 build() {
@@ -72,7 +73,7 @@ build() {
   copy_tree_to_esp "$work/esp" "$work/disk.raw"
 
   progress "making the root file system"
-  for package in shim-signed grub-efi-amd64-signed "$kernel_package"; do package_version[$package]=$(installed_version "$package"); done
+  for package in shim-signed grub-efi-amd64-signed "$kernel_package"; do package_version["$package"]=$(installed_version "$package"); done
   chmod 666 "$work/disk.raw"
   # 1 MiB at the end stays free for the second GPT.
   as_new_root env E2FSPROGS_FAKE_TIME="$source_date" mke2fs -q -F -t ext4 -L bootseal-root -U "$filesystem_uuid" -m 1 \
