@@ -1,0 +1,112 @@
+// Streams to processes that are not trusted: QEMU (QMP, serial console, agent port) and guestd (management).
+// Bounded both ways.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/host/executor.h"
+
+namespace bootseal::host {
+
+// Cuts a stream into lines ('\n', a '\r' before it is dropped, empty lines are left out). Pure.
+class LineSplitter {
+ public:
+  explicit LineSplitter(std::size_t maximum) : maximum_(maximum) {}
+  // Calls `on_line` for each line that `data` completes. corrupt when a line is longer than the maximum: the
+  // stream cannot be used further.
+  Status feed(std::string_view data, const std::function<void(std::string_view line)>& on_line);
+
+ private:
+  std::size_t maximum_;
+  std::string partial_;
+};
+
+// A connected stream socket on the loop. All handlers run on the loop thread; after `closed` or close() none
+// runs any more.
+class StreamChannel : public std::enable_shared_from_this<StreamChannel> {
+ public:
+  struct Handlers {
+    std::function<void(std::string_view data)> data;
+    std::function<void(const Error& reason)> closed;  // the peer closed or the connection failed; once
+  };
+
+  // `maximum_queued` bounds what send() keeps for a peer that does not read: past it the channel is closed.
+  // Any thread; returns when the socket is watched.
+  static Result<std::shared_ptr<StreamChannel>> open(EventLoop& loop, UniqueFd socket,
+                                                     std::size_t maximum_queued, Handlers handlers);
+  ~StreamChannel();
+
+  // Any thread. Bytes for a channel that is closed are dropped.
+  void send(std::string bytes);
+  void close();
+  // Loop thread: reads nothing for this time; the peer waits.
+  void pause(std::chrono::milliseconds time);
+
+ private:
+  StreamChannel(EventLoop& loop, UniqueFd socket, std::size_t maximum_queued, Handlers handlers)
+      : loop_(loop),
+        socket_(std::move(socket)),
+        maximum_queued_(maximum_queued),
+        handlers_(std::move(handlers)) {}
+  void on_events(std::uint32_t events);
+  void read_some();
+  void write_some();
+  void update_interest();
+  void fail_with(const Error& reason);
+  void drop();
+
+  EventLoop& loop_;
+  // Loop thread only.
+  UniqueFd socket_;
+  std::size_t maximum_queued_;
+  Handlers handlers_;
+  std::string queue_;
+  bool paused_ = false;
+};
+
+// Lines a second a peer may send: reading pauses when it sends more.
+struct LineRate {
+  double per_second = 20;
+  double burst = 100;
+};
+
+// A StreamChannel cut into lines.
+class LineChannel {
+ public:
+  struct Handlers {
+    std::function<void(std::string_view line)> line;  // loop thread
+    std::function<void(const Error& reason)> closed;  // loop thread, once; also when a line is too long
+  };
+  static Result<std::shared_ptr<LineChannel>> open(EventLoop& loop, UniqueFd socket, std::size_t maximum_line,
+                                                   std::optional<LineRate> rate, Handlers handlers);
+  // Adds the new line.
+  void send(std::string line) { stream_->send(std::move(line.append("\n"))); }
+  void close() { stream_->close(); }
+  ~LineChannel() {
+    if (stream_) stream_->close();
+  }
+
+ private:
+  LineChannel(std::size_t maximum_line, std::optional<LineRate> rate, Handlers handlers)
+      : splitter_(maximum_line),
+        rate_(rate),
+        tokens_(rate ? rate->burst : 0),
+        handlers_(std::move(handlers)) {}
+  void on_data(std::string_view data);
+  void take_token();
+
+  LineSplitter splitter_;
+  std::optional<LineRate> rate_;
+  double tokens_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  Handlers handlers_;
+  std::shared_ptr<StreamChannel> stream_;
+};
+
+}  // namespace bootseal::host

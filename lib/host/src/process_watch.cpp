@@ -1,0 +1,49 @@
+#include "process_watch.h"
+
+#include <sys/epoll.h>
+
+namespace bootseal::host {
+
+Result<std::unique_ptr<ProcessWatch>> ProcessWatch::start(EventLoop& loop, const ProcessIdentity& process,
+                                                          std::function<void()> ended) {
+  auto state = std::make_shared<State>();
+  state->ended = std::move(ended);
+  Result<UniqueFd> pidfd = open_process(process);
+  if (pidfd) {
+    state->pidfd = *std::move(pidfd);
+  } else if (pidfd.error().code != ErrorCode::not_found) {
+    return tl::unexpected(pidfd.error());
+  }
+  const auto tell = [process, state]() {
+    const auto callback = std::exchange(state->ended, nullptr);
+    if (!callback) return;
+    // Reaps it when it is a child.
+    static_cast<void>(wait_for_end(process, std::chrono::milliseconds(0)));
+    callback();
+  };
+  Status watched;
+  loop.run([&]() {
+    if (!state->pidfd.valid()) {
+      loop.post(tell);
+      return;
+    }
+    watched = loop.watch(state->pidfd.get(), EPOLLIN, [&loop, state, tell](std::uint32_t) {
+      loop.forget(state->pidfd.get());
+      state->pidfd.reset();
+      tell();
+    });
+  });
+  BOOTSEAL_TRY_STATUS(watched);
+  return std::unique_ptr<ProcessWatch>(new ProcessWatch(loop, std::move(state)));
+}
+
+ProcessWatch::~ProcessWatch() {
+  loop_.post([&loop = loop_, state = state_]() {
+    state->ended = nullptr;
+    if (!state->pidfd.valid()) return;
+    loop.forget(state->pidfd.get());
+    state->pidfd.reset();
+  });
+}
+
+}  // namespace bootseal::host

@@ -1,0 +1,33 @@
+// Tells on the loop thread when a process, child or not, has ended.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "bootseal/base/subprocess.h"
+#include "bootseal/host/executor.h"
+
+namespace bootseal::host {
+
+class ProcessWatch {
+ public:
+  // `ended` runs once on the loop thread, also when the process has ended already. The watch ends with this
+  // object.
+  static Result<std::unique_ptr<ProcessWatch>> start(EventLoop& loop, const ProcessIdentity& process,
+                                                     std::function<void()> ended);
+  ~ProcessWatch();
+  ProcessWatch(const ProcessWatch&) = delete;
+  ProcessWatch& operator=(const ProcessWatch&) = delete;
+
+ private:
+  struct State {
+    UniqueFd pidfd;
+    std::function<void()> ended;  // loop thread only; empty = told or given up
+  };
+  ProcessWatch(EventLoop& loop, std::shared_ptr<State> state) : loop_(loop), state_(std::move(state)) {}
+
+  EventLoop& loop_;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace bootseal::host
