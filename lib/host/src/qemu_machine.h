@@ -1,0 +1,84 @@
+// One QEMU process and the connections to it.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "bootseal/host/executor.h"
+#include "bootseal/host/hypervisor.h"
+#include "bootseal/host/peer_client.h"
+#include "process_watch.h"
+
+namespace bootseal::host {
+
+// The agent's hello; invalid_argument when it is none. Texts are cut at 200 characters.
+Result<AgentHello> parse_agent_hello(const json::Value& event);
+
+// A connected socket of `path` whose listener was made by this user: QEMU owns the folder and could have put
+// its own there.
+Result<UniqueFd> connect_own(const std::filesystem::path& path);
+
+class QemuMachine final : public Machine, public std::enable_shared_from_this<QemuMachine> {
+ public:
+  static std::shared_ptr<QemuMachine> create(const MachineConfig& config, const ProcessIdentity& process,
+                                             MachineEvents events, EventLoop& loop, WorkerPool& pool) {
+    return std::shared_ptr<QemuMachine>(new QemuMachine(config, process, std::move(events), loop, pool));
+  }
+  ~QemuMachine() override;
+
+  // QMP, console and agent port. `fresh` = just started, otherwise found again.
+  Status connect(std::chrono::milliseconds limit, bool fresh);
+
+  [[nodiscard]] ProcessIdentity process() const override { return process_; }
+  Status resume() override;
+  Status pause() override;
+  Status press_power_button() override;
+  Status dump_memory(const std::filesystem::path& file) override;
+  void kill() override;
+  [[nodiscard]] bool wait_ended(std::chrono::milliseconds limit) override;
+  [[nodiscard]] std::string last_words() const override;
+  [[nodiscard]] const ConsoleLog& console() const override { return console_; }
+  void type_on_console(std::string_view text) override;
+  void ask_agent(std::string_view method, const json::Value& parameters, std::chrono::milliseconds limit,
+                 std::function<void(Result<json::Value>)> done) override;
+  void greet_agent() override;
+
+ private:
+  QemuMachine(const MachineConfig& config, const ProcessIdentity& process, MachineEvents events,
+              EventLoop& loop, WorkerPool& pool)
+      : config_(config),
+        process_(process),
+        events_(std::move(events)),
+        loop_(loop),
+        pool_(pool),
+        console_file_(config.serial_log) {}
+
+  Status connect_qmp(std::chrono::milliseconds limit);
+  Status connect_console();
+  Status connect_agent();
+  // Any thread: later, as long as the process runs.
+  void reconnect_later(std::string_view which, Status (QemuMachine::*connect)());
+  Result<json::Value> execute(std::string_view command, const json::Value& arguments,
+                              std::chrono::milliseconds limit = std::chrono::seconds(10));
+  void on_qmp_event(const PeerMessage& event);
+  void on_console_data(std::string_view data);
+  void on_agent_event(const PeerMessage& event);
+  void on_ended();
+
+  const MachineConfig config_;
+  const ProcessIdentity process_;
+  MachineEvents events_;  // loop thread only, after connect()
+  EventLoop& loop_;
+  WorkerPool& pool_;
+  ConsoleLog console_;
+  ConsoleFile console_file_;
+  std::size_t since_trim_ = 0;  // loop thread only
+  std::atomic<bool> ended_{false};
+  std::unique_ptr<ProcessWatch> watch_;
+  std::shared_ptr<PeerClient> qmp_;
+  std::mutex mutex_;
+  std::shared_ptr<StreamChannel> serial_;  // guarded by mutex_
+  std::shared_ptr<PeerClient> agent_;      // guarded by mutex_
+};
+
+}  // namespace bootseal::host
