@@ -1,0 +1,78 @@
+// Everything hostd must know to find a VM again after its own end: HOME/hostd/vms/ID/vm.json, replaced as a
+// whole at every change.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "bootseal/base/subprocess.h"
+#include "bootseal/host/assignment.h"
+
+namespace bootseal::host {
+
+struct PowerRequest {
+  std::string id;
+  PowerAction action = PowerAction::none;
+  RequestState state = RequestState::running;
+  std::optional<Error> error;
+};
+
+struct Timings {
+  std::optional<std::int64_t> create_to_running_ms;
+  std::optional<std::int64_t> start_to_verdict_ms;
+};
+
+struct Record {
+  Assignment assignment;
+  unsigned slot = 0;         // vm_uid(slot)
+  std::string machine_type;  // pinned when the VM is made: "pc-q35-7.2"
+  bool deleting = false;
+  TimePoint created;
+  std::string
+      boot_id;  // of the machine when the processes were started: after a reboot nothing of them is left
+
+  ProvisioningState provisioning = ProvisioningState::creating;
+  std::optional<Error> provisioning_error;
+  PowerState power = PowerState::stopped;
+  std::optional<PowerRequest> request;
+  BootStatus boot;
+  std::optional<Notice> stop_reason;
+  Generation generation;  // last known; 0 = no guest state yet
+  std::uint64_t guest_state_bytes = 0;
+  std::optional<TpmIdentity> tpm;
+  json::Value attestation;  // Verdict as attestd gave it; null = none
+  std::string accelerator;  // "kvm" | "tcg" of the last start
+  std::optional<TimePoint> started;
+  Timings timings;
+  std::optional<ProcessIdentity> qemu, guestd;
+};
+
+json::Value to_json(const Record& record);
+// corrupt when the text is not a record.
+Result<Record> parse_record(std::string_view text);
+
+// VmStatus of docs/architecture.md.
+json::Value status_json(const Record& record, std::uint64_t revision);
+
+// The folders and files of one VM.
+struct VmPaths {
+  std::filesystem::path private_folder;  // HOME/hostd/vms/ID, 0700, hostd's
+  std::filesystem::path disk_folder;     // HOME/vms/ID, 0700, the VM's
+  std::filesystem::path run_folder;      // RUN/vms/ID, 0700, the VM's
+
+  [[nodiscard]] std::filesystem::path record() const { return private_folder / "vm.json"; }
+  [[nodiscard]] std::filesystem::path guest_state() const { return private_folder / "guest-state.vmgs"; }
+  [[nodiscard]] std::filesystem::path new_guest_state() const {
+    return private_folder / "guest-state.vmgs.new";
+  }
+  [[nodiscard]] std::filesystem::path boot_diagnostics() const { return private_folder / "boot-diagnostics"; }
+  [[nodiscard]] std::filesystem::path serial_log() const { return private_folder / "serial.log"; }
+  [[nodiscard]] std::filesystem::path hypervisor_log() const { return private_folder / "qemu.log"; }
+  [[nodiscard]] std::filesystem::path disk() const { return disk_folder / "disk.qcow2"; }
+  [[nodiscard]] std::filesystem::path seed() const { return disk_folder / "seed.iso"; }
+  [[nodiscard]] std::filesystem::path standard_variables() const { return disk_folder / "variables.fd"; }
+  [[nodiscard]] std::filesystem::path memory_dump() const { return run_folder / "memory.dump"; }
+};
+VmPaths vm_paths(const std::filesystem::path& home, const std::filesystem::path& run, const VmId& vm);
+
+}  // namespace bootseal::host

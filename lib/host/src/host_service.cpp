@@ -1,0 +1,272 @@
+#include "bootseal/host/host_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <future>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/log/log.h"
+
+namespace bootseal::host {
+namespace {
+
+constexpr unsigned kSlots = 64535;  // the last one belongs to the accelerator probe
+constexpr std::size_t kGoneKept = 10'000;
+constexpr std::size_t kRecordBytes = std::size_t{4} << 20;
+
+// Revisions of this run are higher than those of every run before, as long as the clock does not go back by
+// more than a run lasted.
+std::uint64_t revision_base(const Clock& clock) {
+  return static_cast<std::uint64_t>(clock.now().time_since_epoch().count());
+}
+
+// The id behind "-uuid" (QEMU) or "--vm-id" (guestd).
+std::optional<VmId> vm_of_command_line(std::string_view text) {
+  std::string_view before;
+  while (!text.empty()) {
+    const std::string_view argument = text.substr(0, text.find('\0'));
+    text.remove_prefix(std::min(text.size(), argument.size() + 1));
+    if (before == "-uuid" || before == "--vm-id") {
+      const Result<VmId> vm = VmId::parse(argument);
+      return vm ? std::optional(*vm) : std::nullopt;
+    }
+    before = argument;
+  }
+  return std::nullopt;
+}
+
+// A promise whose future is waited for with a limit; the late answer is dropped.
+template <typename T>
+T wait_for(std::chrono::milliseconds limit, const std::function<void(std::function<void(T)>)>& begin,
+           std::string_view what) {
+  const auto promise = std::make_shared<std::promise<T>>();
+  auto future = promise->get_future();
+  begin([promise](T value) { promise->set_value(std::move(value)); });
+  if (future.wait_for(limit) == std::future_status::ready) return future.get();
+  return fail(ErrorCode::timeout,
+              fmt::format("{} is not done after {} s; it goes on", what,
+                          std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
+}
+
+}  // namespace
+
+std::map<VmId, std::vector<ProcessIdentity>> find_vm_processes() {
+  std::map<VmId, std::vector<ProcessIdentity>> found;
+  std::error_code problem;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
+    const std::string name = entry.path().filename().native();
+    pid_t pid = 0;
+    const auto [end, not_a_number] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (not_a_number != std::errc() || end != name.data() + name.size()) continue;
+    const Result<Bytes> line = read_file(entry.path() / "cmdline", 1 << 20);
+    if (!line) continue;
+    const std::string_view text = as_text(*line);
+    const std::string_view program = text.substr(0, text.find('\0'));
+    if (program.find("qemu") == std::string_view::npos && program.find("guestd") == std::string_view::npos)
+      continue;
+    const std::optional<VmId> vm = vm_of_command_line(text);
+    if (!vm) continue;
+    if (const Result<ProcessIdentity> identity = identify_process(pid)) found[*vm].push_back(*identity);
+  }
+  return found;
+}
+
+HostService::HostService(HostParts parts)
+    : parts_(std::move(parts)),
+      environment_{parts_.paths,
+                   parts_.hypervisor,
+                   parts_.guests,
+                   parts_.vault,
+                   parts_.attestor,
+                   parts_.disks,
+                   parts_.clock,
+                   parts_.options,
+                   [this](const VmId& vm) { on_changed(vm); },
+                   [this](const VmId& vm) { on_removed(vm); }},
+      first_revision_(revision_base(parts_.clock)),
+      revision_(first_revision_) {}
+
+Status HostService::recover() {
+  const std::filesystem::path folder = parts_.paths.home / "hostd" / "vms";
+  BOOTSEAL_TRY_STATUS(make_folder(folder, 0700));
+  const auto processes = find_vm_processes();
+  std::vector<std::pair<std::shared_ptr<Vm>, std::vector<ProcessIdentity>>> found;
+  std::error_code problem;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, problem)) {
+    const Result<VmId> id = VmId::parse(entry.path().filename().native());
+    if (!id) continue;
+    const VmPaths paths = vm_paths(parts_.paths.home, parts_.paths.run, *id);
+    Result<Record> record = [&]() -> Result<Record> {
+      BOOTSEAL_TRY(const Bytes text, read_file(paths.record(), kRecordBytes));
+      BOOTSEAL_TRY(Record read, parse_record(as_text(text)));
+      if (read.assignment.vm != *id)
+        return fail(ErrorCode::corrupt, "the record names another virtual machine");
+      return read;
+    }();
+    if (!record) {
+      log::error("vm.record_unreadable",
+                 {{"file", paths.record().native()}, {"reason", record.error().describe()}});
+      continue;
+    }
+    const unsigned slot = record->slot;
+    auto vm = Vm::known(environment_, parts_.new_strand(), *std::move(record));
+    const auto strays = processes.find(*id);
+    found.emplace_back(vm, strays == processes.end() ? std::vector<ProcessIdentity>() : strays->second);
+    const std::lock_guard lock(mutex_);
+    vm->set_revision(++revision_);
+    slots_.insert(slot);
+    vms_[*id] = std::move(vm);
+  }
+  if (problem) return fail_errno(problem.value(), fmt::format("reading {}", folder.native()));
+  for (auto& [vm, strays] : found) vm->recover(std::move(strays));
+  log::info("host.recovered", {{"vms", static_cast<std::uint64_t>(found.size())}});
+  return {};
+}
+
+void HostService::on_changed(const VmId& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = vms_.find(id);
+    if (found == vms_.end()) return;
+    found->second->set_revision(++revision_);
+  }
+  changed_.notify_all();
+}
+
+void HostService::on_removed(const VmId& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = vms_.find(id);
+    if (found == vms_.end()) return;
+    slots_.erase(found->second->record().slot);
+    vms_.erase(found);
+    gone_[id] = ++revision_;
+    while (gone_.size() > kGoneKept) {
+      gone_.erase(std::min_element(gone_.begin(), gone_.end(),
+                                   [](const auto& a, const auto& b) { return a.second < b.second; }));
+    }
+  }
+  changed_.notify_all();
+}
+
+Result<unsigned> HostService::free_slot() {
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    if (!slots_.contains(slot)) return slot;
+  }
+  return fail(ErrorCode::exhausted, fmt::format("this host has its {} virtual machines", kSlots));
+}
+
+json::Value HostService::host() const {
+  const HostFacts& facts = parts_.hypervisor.facts();
+  json::Array missing;
+  for (const std::string& line : facts.missing_protections) missing.emplace_back(line);
+  return json::Object{
+      {"hostId", facts.host_id},
+      {"accelerator", json::Object{{"kind", accelerator_name(facts.accelerator.kind)},
+                                   {"reason", facts.accelerator.reason}}},
+      {"firmware", json::Object{{"code", facts.firmware_code}, {"package", facts.firmware_package}}},
+      {"qemuVersion", facts.hypervisor_version},
+      {"cpus", facts.cpus},
+      {"memoryMiB", facts.memory_mib},
+      {"missingProtections", std::move(missing)},
+  };
+}
+
+Result<std::shared_ptr<Vm>> HostService::find(const VmId& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = vms_.find(id);
+  if (found == vms_.end())
+    return fail(ErrorCode::not_found, fmt::format("this host has no virtual machine {}", id.to_string()));
+  return found->second;
+}
+
+Result<json::Value> HostService::assign(const Assignment& assignment) {
+  if (const Result<std::shared_ptr<Vm>> known = find(assignment.vm)) {
+    BOOTSEAL_TRY_STATUS((*known)->assign(assignment));
+    return (*known)->status();
+  }
+  std::shared_ptr<Vm> vm;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = vms_.find(assignment.vm); found != vms_.end()) {
+      vm = found->second;
+    } else {
+      BOOTSEAL_TRY(const unsigned slot, free_slot());
+      BOOTSEAL_TRY(vm, Vm::create(environment_, parts_.new_strand(), assignment, slot));
+      vm->set_revision(++revision_);
+      slots_.insert(slot);
+      vms_[assignment.vm] = vm;
+      gone_.erase(assignment.vm);
+    }
+  }
+  changed_.notify_all();
+  return vm->status();
+}
+
+Result<json::Value> HostService::status(const VmId& id) const {
+  BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
+  return vm->status();
+}
+
+json::Value HostService::list() const {
+  const std::lock_guard lock(mutex_);
+  json::Array values;
+  for (const auto& [id, vm] : vms_) values.push_back(vm->status());
+  return json::Object{{"value", std::move(values)}};
+}
+
+json::Value HostService::events(std::uint64_t since, std::chrono::milliseconds limit) const {
+  std::unique_lock lock(mutex_);
+  // A revision of another run says nothing about this one: everything is told.
+  const bool other_run = since < first_revision_ || since > revision_;
+  if (!other_run) changed_.wait_for(lock, limit, [&]() { return revision_ > since; });
+  json::Array vms, gone;
+  for (const auto& [id, vm] : vms_) {
+    if (other_run || vm->revision() > since) vms.push_back(vm->status());
+  }
+  for (const auto& [id, revision] : gone_) {
+    if (other_run || revision > since) gone.emplace_back(id.to_string());
+  }
+  return json::Object{{"revision", revision_}, {"vms", std::move(vms)}, {"gone", std::move(gone)}};
+}
+
+std::uint64_t HostService::wait_for_change(std::uint64_t since, std::chrono::milliseconds limit) const {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, limit, [&]() { return revision_ > since; });
+  return revision_;
+}
+
+Result<json::Value> HostService::attest(const VmId& id, std::chrono::milliseconds limit) {
+  BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
+  return wait_for<Result<json::Value>>(
+      limit, [&](auto done) { vm->attest(std::move(done)); }, "the attestation");
+}
+
+Status HostService::remove(const VmId& id, std::chrono::milliseconds limit) {
+  const Result<std::shared_ptr<Vm>> vm = find(id);
+  if (!vm) {
+    // A removal whose answer was lost, perhaps: a key that nobody needs must not stay.
+    BOOTSEAL_TRY_STATUS(parts_.vault.delete_key(id));
+    return parts_.disks.remove(id);
+  }
+  return wait_for<Status>(
+      limit, [&](auto done) { (*vm)->remove(std::move(done)); }, "the removal");
+}
+
+Result<json::Value> HostService::reset_guest_state(const VmId& id, std::string_view confirm,
+                                                   std::chrono::milliseconds limit) {
+  BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
+  if (confirm != id.to_string()) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("a new guest state means a new TPM, and whatever the old one sealed is lost to "
+                            "the guest: 'confirm' must be the id {}",
+                            id.to_string()));
+  }
+  BOOTSEAL_TRY_STATUS(wait_for<Status>(
+      limit, [&](auto done) { vm->reset_guest_state(std::move(done)); }, "the new guest state"));
+  return vm->status();
+}
+
+}  // namespace bootseal::host

@@ -1,0 +1,247 @@
+#include "bootseal/host/vm.h"
+
+#include <fmt/format.h>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/log/log.h"
+#include "bootseal/sandbox/sandbox.h"
+
+namespace bootseal::host {
+
+bool is_passing(const Error& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::timeout;
+}
+
+Vm::Vm(const VmEnvironment& environment, std::shared_ptr<Executor> strand, Record record)
+    : environment_(environment),
+      id_(record.assignment.vm),
+      strand_(std::move(strand)),
+      paths_(vm_paths(environment.paths.home, environment.paths.run, record.assignment.vm)),
+      record_(std::move(record)) {}
+
+Result<std::shared_ptr<Vm>> Vm::create(const VmEnvironment& environment, std::shared_ptr<Executor> strand,
+                                       const Assignment& assignment, unsigned slot) {
+  Record record;
+  record.assignment = assignment;
+  record.slot = slot;
+  record.machine_type = environment.hypervisor.facts().machine_type;
+  record.accelerator = std::string(accelerator_name(environment.hypervisor.facts().accelerator.kind));
+  record.created = environment.clock.now();
+  if (!assignment.request_id.empty() && assignment.action != PowerAction::none)
+    record.request = PowerRequest{assignment.request_id, assignment.action, RequestState::running, {}};
+  std::shared_ptr<Vm> vm(new Vm(environment, std::move(strand), std::move(record)));
+  BOOTSEAL_TRY_STATUS(make_folder(vm->paths_.private_folder, 0700));
+  BOOTSEAL_TRY_STATUS(vm->write_record(vm->record_));
+  log::info(
+      "vm.assigned",
+      {{"vm", assignment.vm.to_string()}, {"name", assignment.name}, {"epoch", assignment.epoch.value}});
+  vm->post(&Vm::reconcile);
+  return vm;
+}
+
+std::shared_ptr<Vm> Vm::known(const VmEnvironment& environment, std::shared_ptr<Executor> strand,
+                              Record record) {
+  return std::shared_ptr<Vm>(new Vm(environment, std::move(strand), std::move(record)));
+}
+
+Status Vm::assign(const Assignment& assignment) {
+  {
+    const std::lock_guard lock(mutex_);
+    const Assignment& now = record_.assignment;
+    if (record_.deleting)
+      return fail(ErrorCode::conflict, fmt::format("the virtual machine {} is being deleted", now.name));
+    if (assignment.epoch < now.epoch) {
+      return fail(ErrorCode::conflict, fmt::format("epoch {} of {} is over: this host holds epoch {}",
+                                                   assignment.epoch.value, now.name, now.epoch.value));
+    }
+    if (assignment.security != now.security || assignment.image_disk != now.image_disk) {
+      return fail(ErrorCode::conflict,
+                  fmt::format("{} cannot change its image or its security type; delete it and create another",
+                              now.name));
+    }
+    if (assignment.secure_boot != now.secure_boot ||
+        assignment.signature_template != now.signature_template) {
+      return fail(ErrorCode::conflict,
+                  fmt::format("Secure Boot and the signature template of {} are fixed in its guest state "
+                              "when it is made; create another virtual machine, or make a "
+                              "new guest state on explicit request with: bootseal vm reset-guest-state {}",
+                              now.name, now.name));
+    }
+    Record next = record_;
+    next.assignment = assignment;
+    if (next.provisioning == ProvisioningState::failed) {
+      next.provisioning = ProvisioningState::creating;
+      next.provisioning_error.reset();
+    }
+    const bool is_new = !assignment.request_id.empty() && assignment.action != PowerAction::none &&
+                        (!record_.request || record_.request->id != assignment.request_id);
+    if (is_new)
+      next.request = PowerRequest{assignment.request_id, assignment.action, RequestState::running, {}};
+    BOOTSEAL_TRY_STATUS(write_record(next));
+    record_ = std::move(next);
+  }
+  environment_.changed(assignment.vm);
+  post(&Vm::reconcile);
+  return {};
+}
+
+Record Vm::record() const {
+  const std::lock_guard lock(mutex_);
+  return record_;
+}
+
+json::Value Vm::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_json(record_, revision_);
+}
+
+std::uint64_t Vm::revision() const {
+  const std::lock_guard lock(mutex_);
+  return revision_;
+}
+
+void Vm::set_revision(std::uint64_t revision) {
+  const std::lock_guard lock(mutex_);
+  revision_ = revision;
+}
+
+std::shared_ptr<Machine> Vm::machine() const {
+  const std::lock_guard lock(mutex_);
+  return machine_;
+}
+
+std::string Vm::console_text() const {
+  if (const auto running = machine()) return running->console().text();
+  return ConsoleFile(paths_.serial_log()).read();
+}
+
+Status Vm::write_record(const Record& record) const {
+  return replace_file(paths_.record(), as_bytes(json::serialize_pretty(to_json(record))));
+}
+
+void Vm::update(const std::function<void(Record&)>& change, Persist persist) {
+  {
+    const std::lock_guard lock(mutex_);
+    change(record_);
+    if (persist == Persist::yes && !record_.deleting) {
+      if (const Status written = write_record(record_); !written) {
+        log::error("vm.record_not_written",
+                   {{"vm", record_.assignment.vm.to_string()}, {"reason", written.error().describe()}});
+      }
+    }
+  }
+  environment_.changed(id_);
+}
+
+void Vm::post(void (Vm::*step)()) {
+  strand_->post([weak = weak_from_this(), step]() {
+    if (const auto self = weak.lock()) (*self.*step)();
+  });
+}
+
+TimerId Vm::post_after(std::chrono::milliseconds delay, void (Vm::*step)()) {
+  return strand_->post_after(delay, [weak = weak_from_this(), step]() {
+    if (const auto self = weak.lock()) (*self.*step)();
+  });
+}
+
+void Vm::drop_timer(TimerId& timer) {
+  if (timer != 0) strand_->cancel(timer);
+  timer = 0;
+}
+
+// Brings what is there to what is asked. Runs after every assignment and whenever something was waited for.
+void Vm::reconcile() {
+  drop_timer(retry_timer_);
+  const Record now = record();
+  if (now.deleting) return;
+  if (now.provisioning != ProvisioningState::succeeded && !provision()) return;
+  act_on_request();
+}
+
+void Vm::finish_request(const Error* error) {
+  acting_on_.clear();
+  retry_ = {};
+  patience_until_.reset();
+  update([&](Record& record) {
+    if (!record.request || record.request->state != RequestState::running) return;
+    record.request->state = error != nullptr ? RequestState::failed : RequestState::succeeded;
+    if (error != nullptr) record.request->error = *error;
+  });
+}
+
+std::chrono::milliseconds Vm::next_retry() {
+  retry_ = retry_.count() == 0 ? environment_.options.first_retry
+                               : std::min(retry_ * 2, environment_.options.last_retry);
+  return retry_;
+}
+
+MachineConfig Vm::machine_config(const Record& record) const {
+  const Assignment& assignment = record.assignment;
+  MachineConfig config;
+  config.vm = assignment.vm;
+  config.name = assignment.name;
+  config.uid = sandbox::vm_uid(record.slot);
+  config.machine_type = record.machine_type;
+  config.cpus = assignment.cpus;
+  config.memory_mib = assignment.memory_mib;
+  config.cpu_model = assignment.cpu_model;
+  config.trusted = assignment.trusted();
+  config.vtpm = assignment.vtpm;
+  config.image = assignment.image_disk;
+  config.disk = paths_.disk();
+  config.seed = paths_.seed();
+  config.variables = paths_.standard_variables();
+  config.run_folder = paths_.run_folder;
+  config.serial_log = paths_.serial_log();
+  config.hypervisor_log = paths_.hypervisor_log();
+  return config;
+}
+
+GuestServiceConfig Vm::guest_config(const Record& record) const {
+  return {record.assignment.vm, record.assignment.name, sandbox::vm_uid(record.slot), paths_.guest_state(),
+          paths_.run_folder};
+}
+
+void Vm::remove(std::function<void(Status)> done) {
+  strand_->post([self = shared_from_this(), done = std::move(done)]() { self->remove_now(done); });
+}
+
+void Vm::remove_now(const std::function<void(Status)>& done) {
+  {
+    // On disk first: a removal that was begun is finished, whatever happens.
+    const std::lock_guard lock(mutex_);
+    if (!record_.deleting) {
+      record_.deleting = true;
+      if (const Status written = write_record(record_); !written) {
+        record_.deleting = false;
+        done(written);
+        return;
+      }
+    }
+  }
+  for (TimerId* timer : {&retry_timer_, &tell_timer_}) drop_timer(*timer);
+  if (const auto running = machine()) {
+    planned_end_ = Notice{"Deleted", "the virtual machine is being deleted", environment_.clock.now()};
+    running->kill();
+    static_cast<void>(running->wait_ended(std::chrono::seconds(10)));
+    end_run(planned_end_);
+  }
+  drop_timer(tell_timer_);
+  const Status removed = [&]() -> Status {
+    BOOTSEAL_TRY_STATUS(environment_.vault.delete_key(id_));
+    return environment_.disks.remove(id_);
+  }();
+  if (removed) {
+    log::info("vm.removed", {{"vm", id_.to_string()}});
+    environment_.removed(id_);
+  } else {
+    log::warning("vm.removal_incomplete", {{"vm", id_.to_string()}, {"reason", removed.error().describe()}});
+    retry_timer_ = strand_->post_after(next_retry(), [weak = weak_from_this()]() {
+      if (const auto self = weak.lock()) self->remove_now([](const Status&) {});
+    });
+  }
+  done(removed);
+}
+
+}  // namespace bootseal::host

@@ -1,0 +1,177 @@
+// Did it boot, and if not, why.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "bootseal/base/fds.h"
+#include "bootseal/host/qemu_command.h"
+#include "bootseal/host/vm.h"
+#include "bootseal/log/log.h"
+#include "bootseal/sandbox/sandbox.h"
+#include "bootseal/uefi/boot_diagnosis.h"
+
+namespace bootseal::host {
+namespace {
+
+constexpr std::chrono::milliseconds kSerialCheckDelay{250};
+constexpr std::uint64_t kRoomToSpare = std::uint64_t{64} << 20;
+
+// One dump in hostd's memory at a time, however many VMs fail to boot at once.
+std::mutex& dump_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// QEMU wrote the file into a folder that its uid owns and may still hold it open: only a plain file of that
+// uid is taken, and it is copied, since a mapping would end hostd when somebody shortens the file.
+Result<Bytes> read_dump(const std::filesystem::path& path, uid_t uid, std::uint64_t size) {
+  BOOTSEAL_TRY(const UniqueFd fd, open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "looking at the memory dump");
+  if (!S_ISREG(status.st_mode) || status.st_uid != uid)
+    return fail(ErrorCode::corrupt, "the memory dump is no plain file of the virtual machine's uid");
+  Bytes memory(static_cast<std::size_t>(
+      std::min<std::uint64_t>(size, static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0)))));
+  BOOTSEAL_TRY_STATUS(read_exactly_at(fd.get(), memory, 0));
+  return memory;
+}
+
+void keep(const std::filesystem::path& file, ByteSpan content) {
+  if (const Status kept = replace_file(file, content); !kept)
+    log::warning("boot_diagnostics.not_kept", {{"file", file.native()}, {"reason", kept.error().describe()}});
+}
+
+}  // namespace
+
+void Vm::watch_boot() {
+  stop_watching_boot();
+  watching_boot_ = true;
+  agent_spoke_ = false;
+  boot_timer_ = post_after(environment_.options.boot_deadline, &Vm::diagnose);
+}
+
+void Vm::stop_watching_boot() {
+  watching_boot_ = false;
+  drop_timer(boot_timer_);
+  drop_timer(serial_timer_);
+}
+
+void Vm::on_serial(std::uint64_t run) {
+  if (run != run_ || !watching_boot_ || serial_timer_ != 0) return;
+  serial_timer_ = post_after(kSerialCheckDelay, &Vm::check_serial);
+}
+
+void Vm::check_serial() {
+  serial_timer_ = 0;
+  const auto running = machine();
+  if (!watching_boot_ || !running ||
+      !uefi::serial_shows_end_of_boot(running->console().text_from(boot_mark_)))
+    return;
+  // The firmware may still be writing its tables, or find another boot device.
+  drop_timer(boot_timer_);
+  serial_timer_ = post_after(environment_.options.boot_settle, &Vm::diagnose);
+}
+
+void Vm::on_reset(std::uint64_t run) {
+  const auto running = machine();
+  if (run != run_ || !running || record().power == PowerState::starting) return;
+  log::info("vm.reset", {{"vm", record().assignment.vm.to_string()}});
+  boot_mark_ = running->console().end();
+  update([&](Record& record) { record.boot = BootStatus{"Booting", "", "", "", environment_.clock.now()}; });
+  stop_attesting();
+  begin_attestation();
+  watch_boot();
+}
+
+void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {
+  if (run != run_ || !machine()) return;
+  const Record now = record();
+  log::info("agent.hello", {{"vm", now.assignment.vm.to_string()},
+                            {"agentVersion", hello.agent_version},
+                            {"kernelRelease", hello.kernel_release}});
+  agent_spoke_ = true;
+  stop_watching_boot();
+  if (now.boot.outcome != "Booted") {
+    update([&](Record& record) {
+      record.boot = BootStatus{
+          "Booted", "", "",
+          fmt::format("the guest agent {} answered (kernel {})", hello.agent_version, hello.kernel_release),
+          environment_.clock.now()};
+    });
+  }
+  if (now.assignment.trusted() && now.assignment.vtpm) attest_now(nullptr);
+}
+
+bool Vm::has_room_for_dump(const Record& record) const {
+  struct statvfs room {};
+  if (::statvfs(paths_.run_folder.c_str(), &room) != 0) return false;
+  return static_cast<std::uint64_t>(room.f_bavail) * room.f_frsize >=
+         low_memory_bytes(record.assignment.memory_mib) + kRoomToSpare;
+}
+
+void Vm::diagnose() {
+  const auto running = machine();
+  if (!watching_boot_ || !running) return;
+  stop_watching_boot();
+  const Record now = record();
+  const std::filesystem::path dump_file = paths_.memory_dump();
+  ::unlink(dump_file.c_str());
+  const Status dumped = [&]() -> Status {
+    if (!has_room_for_dump(now))
+      return fail(ErrorCode::exhausted,
+                  fmt::format("there is no room for a memory dump in {}", paths_.run_folder.native()));
+    BOOTSEAL_TRY_STATUS(running->pause());
+    return running->dump_memory(dump_file);
+  }();
+  if (!dumped)
+    log::warning("boot_diagnostics.no_memory",
+                 {{"vm", now.assignment.vm.to_string()}, {"reason", dumped.error().describe()}});
+  const std::string serial = running->console().text_from(boot_mark_);
+  uefi::BootDiagnosis diagnosis;
+  Bytes event_log;
+  {
+    const std::lock_guard one_at_a_time(dump_mutex());
+    Bytes memory;
+    if (dumped) {
+      Result<Bytes> content =
+          read_dump(dump_file, sandbox::vm_uid(now.slot), low_memory_bytes(now.assignment.memory_mib));
+      if (content) memory = *std::move(content);
+    }
+    ::unlink(dump_file.c_str());
+    diagnosis = uefi::diagnose_boot({.serial = serial, .memory = memory, .agent_spoke = agent_spoke_});
+    event_log = uefi::scan_memory(memory).event_log;
+  }
+  const std::string outcome(uefi::boot_outcome_name(diagnosis.outcome));
+  const bool is_end = diagnosis.outcome == uefi::BootOutcome::refused ||
+                      diagnosis.outcome == uefi::BootOutcome::nothing_to_boot;
+  const TimePoint time = environment_.clock.now();
+  log::info("vm.boot_diagnosed", {{"vm", now.assignment.vm.to_string()},
+                                  {"outcome", outcome},
+                                  {"file", diagnosis.file},
+                                  {"message", diagnosis.message}});
+  keep(paths_.boot_diagnostics() / "serial.txt", as_bytes(serial));
+  keep(paths_.boot_diagnostics() / "event-log.bin", event_log);
+  update([&](Record& record) {
+    // For a refusal the component is who refused, and the file what.
+    record.boot =
+        BootStatus{outcome, diagnosis.refused_by.empty() ? diagnosis.component : diagnosis.refused_by,
+                   diagnosis.file, diagnosis.message, time};
+  });
+  if (is_end) {
+    planned_end_ = Notice{diagnosis.outcome == uefi::BootOutcome::refused ? "BootRefused" : "NothingToBoot",
+                          diagnosis.message, time};
+    running->kill();
+    return;
+  }
+  // The guest may still come: it goes on, and a later hello makes it Booted.
+  if (const Status resumed = running->resume(); !resumed)
+    log::warning("vm.not_resumed",
+                 {{"vm", now.assignment.vm.to_string()}, {"reason", resumed.error().describe()}});
+}
+
+}  // namespace bootseal::host
