@@ -191,6 +191,21 @@ ArmStatus check_ssh_keys(const json::Object& os) {
   return {};
 }
 
+ArmStatus check_custom_data(const std::string& data) {
+  if (data.empty()) return {};
+  const auto decoded = data.size() <= kMaximumCustomData ? from_base64(data) : Result<Bytes>(Bytes());
+  if (data.size() > kMaximumCustomData || !decoded) {
+    return invalid_parameter(
+        "customData",
+        "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.");
+  }
+  if (!json::parse(json::serialize(json::Value(std::string(as_text(*decoded)))))) {
+    return invalid_parameter("customData",
+                             "Custom data must be text in UTF-8 (cloud-init user data), not compressed.");
+  }
+  return {};
+}
+
 ArmStatus check_os_profile(json::Object& properties, const ResourceId& id) {
   json::Object& os = make_object(properties, "osProfile");
   if (os.contains("adminPassword")) {
@@ -209,13 +224,7 @@ ArmStatus check_os_profile(json::Object& properties, const ResourceId& id) {
   if (os.contains("adminUsername"))
     BOOTSEAL_ARM_TRY_STATUS(check_admin_username(member_text(&os, "adminUsername")));
   BOOTSEAL_ARM_TRY_STATUS(check_ssh_keys(os));
-  if (const std::string data = member_text(&os, "customData");
-      !data.empty() && (data.size() > kMaximumCustomData || !from_base64(data))) {
-    return invalid_parameter(
-        "customData",
-        "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.");
-  }
-  return {};
+  return check_custom_data(member_text(&os, "customData"));
 }
 
 // The profile that results from what was asked and, on an update, from what is there.
@@ -432,7 +441,10 @@ Result<VmSpec> spec_of(const json::Object& desired) {
   BOOTSEAL_TRY(spec.image.version, image.string_or("version", ""));
   BOOTSEAL_TRY(spec.computer_name, os.string("computerName"));
   BOOTSEAL_TRY(spec.admin_username, os.string_or("adminUsername", ""));
-  BOOTSEAL_TRY(spec.custom_data, os.string_or("customData", ""));
+  if (os.has("customData")) {
+    BOOTSEAL_TRY(const Bytes data, os.base64("customData"));
+    spec.custom_data = as_text(data);
+  }
   BOOTSEAL_TRY(auto linux_part, os.optional_object("linuxConfiguration"));
   if (linux_part) {
     BOOTSEAL_TRY(auto ssh, linux_part->optional_object("ssh"));

@@ -54,7 +54,7 @@ struct VmSpec {
   std::string computer_name;
   std::string admin_username;
   std::vector<std::string> ssh_keys;  // one line each
-  std::string custom_data;            // base64, may be empty
+  std::string custom_data;            // decoded: cloud-init user data as text, may be empty
 };
 
 SchemaRef virtual_machine_schema();
