@@ -251,7 +251,8 @@ Status Store::update_key(ByteSpan new_key) {
   slots[old_slot] = KeySlot{};
   BOOTSEAL_TRY_STATUS(core_->commit_key_slots(slots));
   core_->key = StoreKey{.key = crypto::Secret::copy_of(new_key), .slot = new_slot};
-  return {};
+  // The other header still has the old slot, and with it the metadata key in use: replace both.
+  return core_->touch();
 }
 
 Status Store::remove_key() {

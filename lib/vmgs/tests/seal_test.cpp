@@ -121,6 +121,22 @@ TEST(Seal, NoKeyAndNoContentStandsInTheClear) {
   }
 }
 
+// Neither through the active header nor, when that is made unreadable, through the other one.
+TEST(Seal, AReplacedKeyOpensNeitherHeader) {
+  MemoryDevice device = blank_device();
+  Store store = format_on(device);
+  ASSERT_TRUE(store.set_first_key(key1()));
+  ASSERT_TRUE(store.write(kFile, as_bytes("secret"), Protection::encrypted));
+  ASSERT_TRUE(store.update_key(key2()));
+  const unsigned active = store.info().active_header;
+  for (const unsigned hidden : {1 - active, active}) {
+    Octets image = octets(device.content());
+    std::fill_n(image.begin() + 512 * static_cast<std::ptrdiff_t>(hidden), 512, std::uint8_t{0xa5});
+    EXPECT_TRUE(decode(image, octets(key2())));
+    EXPECT_FALSE(decode(image, octets(key1())));
+  }
+}
+
 TEST(Seal, NoOtherKeyOpensAnything) {
   MemoryDevice device = blank_device();
   Store store = format_on(device);

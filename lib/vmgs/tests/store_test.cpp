@@ -385,7 +385,7 @@ TEST(Key, RotationReplacesTheKeyAndKeepsTheFiles) {
   EXPECT_EQ(store.update_key(Bytes(16)).error().code, ErrorCode::invalid_argument);
   const std::uint32_t sequence = store.info().sequence;
   ASSERT_TRUE(store.update_key(key2()));
-  EXPECT_EQ(store.info().sequence, sequence + 2);
+  EXPECT_EQ(store.info().sequence, sequence + 3);
   EXPECT_EQ(store.info().active_key_slot, 1U);
   EXPECT_EQ(as_text(*store.read(kFirst)), "secret");
   ASSERT_TRUE(store.write(kSecond, as_bytes("later"), Protection::encrypted));

@@ -6,7 +6,7 @@
 //   BOOTSEAL_TRY_STATUS(store.unlock(key.view()));
 //   BOOTSEAL_TRY(const Bytes variables, store.read(FileId::bios_nvram));
 //
-// Every change is one commit (two for a key rotation) that returns when it is on stable storage. After a
+// Every change is one commit (three for a key rotation) that returns when it is on stable storage. After a
 // crash at any point the store opens with the state before or after the change; a change that was reported
 // done is never lost. docs/guest-state.md describes the layout and the order of writes. Opening and unlocking
 // write nothing.
@@ -151,9 +151,10 @@ class Store {
   // Sets the first key. Files that are there stay as they are. Errors besides: already_exists,
   // invalid_argument (size, all zero).
   Status set_first_key(ByteSpan key);
-  // Replaces the key: first the new one is added, then the old one removed, so that at each moment one of
-  // them opens the store. A rotation that an earlier crash left unfinished is cleaned up first. Errors
-  // besides: as set_first_key; conflict (not encrypted).
+  // Replaces the key: one commit adds the new one, one removes the old one, so that at each moment one of
+  // them opens the store, and a third replaces the header that still has the old one. A rotation that an
+  // earlier crash left unfinished is cleaned up first. Errors besides: as set_first_key; conflict (not
+  // encrypted).
   Status update_key(ByteSpan new_key);
   // Makes the store an unencrypted one. Errors besides: conflict while a sealed file is left (remove it or
   // write it plain first).
