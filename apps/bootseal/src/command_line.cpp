@@ -52,7 +52,7 @@ class CommandLine {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
-      fmt::print("{}", deepest(&app_)->help("", CLI::AppFormatMode::Normal));
+      fmt::print("{}", help_of(deepest(&app_)));
       return 0;
     } catch (const CLI::ParseError& error) {
       const CLI::App* where = deepest(&app_);
@@ -77,6 +77,20 @@ class CommandLine {
                                         : full_name(app->get_parent()) + " " + app->get_name();
   }
 
+  static std::string help_of(const CLI::App* app) {
+    return app->help(app->get_parent() == nullptr ? "" : full_name(app->get_parent()),
+                     CLI::AppFormatMode::Normal);
+  }
+
+  // Runs `run` once the VM's name is there.
+  static Run on_vm(const VmName& vm, Run run) {
+    return [&vm, run = std::move(run)]() -> Status {
+      if (vm.name.empty())
+        return fail(ErrorCode::invalid_argument, "the VM's name is missing; give it as NAME or with --name");
+      return run();
+    };
+  }
+
   CLI::App* command(CLI::App& parent, const std::string& name, const std::string& description,
                     const std::string& examples, Run run) {
     CLI::App* sub = parent.add_subcommand(name, description);
@@ -92,7 +106,7 @@ class CommandLine {
            "-o,--output",
            [this, formats](const std::string& text) { parsed_.global.format = formats.at(text); },
            "What to print for programs: json, table or tsv")
-        ->check(CLI::IsMember({"json", "table", "tsv"}))
+        ->check(CLI::IsMember({"json", "table", "tsv"}).description(""))
         ->type_name("FORMAT");
     add_quiet(sub);
   }
@@ -111,7 +125,6 @@ class CommandLine {
     CLI::Option* positional = sub->add_option("NAME", vm.name, "The VM")->type_name("");
     CLI::Option* named = sub->add_option("-n,--name", vm.name, "The VM")->type_name("NAME");
     positional->excludes(named);
-    sub->require_option(1, 0);
     add_group(sub, vm.group);
   }
 
@@ -119,7 +132,7 @@ class CommandLine {
                          const std::string& description) {
     sub->add_option_function<std::string>(
            name, [&target](const std::string& text) { target = text == "true"; }, description)
-        ->check(CLI::IsMember({"true", "false"}))
+        ->check(CLI::IsMember({"true", "false"}).description(""))
         ->expected(0, 1)
         ->default_str("true")
         ->type_name("true|false");
@@ -247,9 +260,10 @@ void CommandLine::add_vm_power(CLI::App& vm) {
       {"kill", "End a VM at once, without asking its guest",
        "  bootseal vm kill demo    # what was acknowledged by its TPM is safe"}};
   for (const Action& action : kActions) {
-    CLI::App* sub = command(
-        vm, action.name, action.description, action.examples,
-        [this, name = std::string(action.name)] { return vm_power(parsed_.global, parsed_.action, name); });
+    CLI::App* sub = command(vm, action.name, action.description, action.examples,
+                            on_vm(parsed_.action.vm, [this, name = std::string(action.name)] {
+                              return vm_power(parsed_.global, parsed_.action, name);
+                            }));
     add_vm_name(sub, parsed_.action.vm);
     sub->add_flag("--no-wait", parsed_.action.no_wait, "Do not wait for the end");
     add_output(sub);
@@ -269,7 +283,7 @@ void CommandLine::add_vm_commands() {
 
   sub = command(*vm, "show", "A VM: state, verdict with reasons, boot chain, guest state",
                 "  bootseal vm show demo\n  bootseal vm show demo -o json   # in Azure's shape",
-                [this] { return vm_show(parsed_.global, parsed_.vm); });
+                on_vm(parsed_.vm, [this] { return vm_show(parsed_.global, parsed_.vm); }));
   add_vm_name(sub, parsed_.vm);
   add_output(sub);
 
@@ -277,7 +291,7 @@ void CommandLine::add_vm_commands() {
 
   sub = command(*vm, "delete", "Delete a VM with its disk, its guest state and its key",
                 "  bootseal vm delete demo --yes",
-                [this] { return vm_delete(parsed_.global, parsed_.action); });
+                on_vm(parsed_.action.vm, [this] { return vm_delete(parsed_.global, parsed_.action); }));
   add_vm_name(sub, parsed_.action.vm);
   sub->add_flag("-y,--yes", parsed_.action.yes, "Do not ask");
   sub->add_flag("--no-wait", parsed_.action.no_wait, "Do not wait for the end");
@@ -286,15 +300,16 @@ void CommandLine::add_vm_commands() {
   sub = command(*vm, "attest",
                 "Ask a VM for fresh evidence and judge it; succeeds only when the verdict is Healthy",
                 "  bootseal vm attest demo\n  bootseal vm attest demo -o json",
-                [this] { return vm_attest(parsed_.global, parsed_.action); });
+                on_vm(parsed_.action.vm, [this] { return vm_attest(parsed_.global, parsed_.action); }));
   add_vm_name(sub, parsed_.action.vm);
   sub->add_flag("--no-wait", parsed_.action.no_wait, "Do not wait for the verdict");
   add_output(sub);
 
-  sub = command(*vm, "reset-guest-state",
-                "Give a stopped VM a new TPM and new UEFI variables; what was sealed to the old ones is lost",
-                "  bootseal vm stop demo\n  bootseal vm reset-guest-state demo --yes",
-                [this] { return vm_reset_guest_state(parsed_.global, parsed_.action); });
+  sub = command(
+      *vm, "reset-guest-state",
+      "Give a stopped VM a new TPM and new UEFI variables; what was sealed to the old ones is lost",
+      "  bootseal vm stop demo\n  bootseal vm reset-guest-state demo --yes",
+      on_vm(parsed_.action.vm, [this] { return vm_reset_guest_state(parsed_.global, parsed_.action); }));
   add_vm_name(sub, parsed_.action.vm);
   sub->add_flag("-y,--yes", parsed_.action.yes, "Do not ask");
   add_output(sub);
@@ -303,7 +318,7 @@ void CommandLine::add_vm_commands() {
                 "  bootseal vm console demo\n"
                 "  printf 'uname -r\\n' | bootseal vm console demo --until '[0-9]+-cloud' --timeout 60\n"
                 "  bootseal vm console demo --until 'login:' --timeout 300 </dev/null",
-                [this] { return vm_console(parsed_.global, parsed_.console); });
+                on_vm(parsed_.console.vm, [this] { return vm_console(parsed_.global, parsed_.console); }));
   add_vm_name(sub, parsed_.console.vm);
   sub->add_option("--send", parsed_.console.send,
                   "Type this instead of standard input; a new line in it is Enter")
@@ -313,11 +328,11 @@ void CommandLine::add_vm_commands() {
       ->type_name("TEXT");
   sub->add_option("--timeout", parsed_.console.timeout_seconds, "Fail after so many seconds")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Validator(CLI::PositiveNumber).description(""));
   add_quiet(sub);
 
   sub = command(*vm, "log", "What the serial console has shown so far", "  bootseal vm log demo | less",
-                [this] { return vm_log(parsed_.global, parsed_.vm); });
+                on_vm(parsed_.vm, [this] { return vm_log(parsed_.global, parsed_.vm); }));
   add_vm_name(sub, parsed_.vm);
 }
 
@@ -333,7 +348,9 @@ void CommandLine::add_help_commands() {
         fmt::print("{}", bash_completion(app_));
         return {};
       });
-  sub->add_option("SHELL", parsed_.shell, "bash")->check(CLI::IsMember({"bash"}))->type_name("");
+  sub->add_option("SHELL", parsed_.shell, "bash")
+      ->check(CLI::IsMember({"bash"}).description(""))
+      ->type_name("");
   sub = command(app_, "help-markdown", "docs/cli.md", "  bootseal help-markdown > docs/cli.md",
                 [this]() -> Status {
                   fmt::print("{}", markdown_reference(app_));

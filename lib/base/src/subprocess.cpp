@@ -204,9 +204,12 @@ Status signal_process(const ProcessIdentity& process, int signal_number) {
 }
 
 Result<bool> wait_for_end(const ProcessIdentity& process, std::optional<std::chrono::milliseconds> limit) {
-  const Result<UniqueFd> fd = open_process(process);
-  if (fd) {
-    BOOTSEAL_TRY(const bool ended, wait_readable(fd->get(), limit));
+  // A process whose first thread has ended is a zombie already while its other threads still hold its files and
+  // locks; its pidfd is readable when the last one is gone.
+  const UniqueFd fd(pidfd_open(process.pid));
+  const Result<ProcessIdentity> now = identify_process(process.pid);
+  if (fd.valid() && now && *now == process) {
+    BOOTSEAL_TRY(const bool ended, wait_readable(fd.get(), limit));
     if (!ended) return false;
   }
   ::waitpid(process.pid, nullptr, WNOHANG);
