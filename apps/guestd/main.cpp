@@ -38,7 +38,7 @@ constexpr std::string_view kUsage =
     "--nbd-fd N\n"
     "                             --management-fd N --ready-fd N\n"
     "       bootseal-guestd manufacture --vm-id ID --vm-name NAME --state-fd N --key-fd N --variables-fd N\n"
-    "                             --management-fd N --ready-fd N\n"
+    "                             --management-fd N --ready-fd N [--after-generation N]\n"
     "       bootseal-guestd --version\n"
     "bootseal-hostd starts it; every descriptor is inherited.\n";
 
@@ -57,6 +57,7 @@ class Arguments {
     return arguments;
   }
 
+  [[nodiscard]] bool has(const std::string& name) const { return values_.contains(name); }
   Result<std::string> text(const std::string& name) {
     const auto found = values_.extract(name);
     if (!found) return fail(ErrorCode::invalid_argument, fmt::format("--{} is missing", name));
@@ -193,9 +194,13 @@ Status run_manufacture(Arguments& arguments, Readiness& readiness, UniqueFd sign
   BOOTSEAL_TRY(const UniqueFd key_fd, arguments.descriptor("key-fd"));
   BOOTSEAL_TRY(options.variables, arguments.descriptor("variables-fd"));
   BOOTSEAL_TRY(options.management, arguments.descriptor("management-fd"));
+  std::uint64_t after = 0;
+  if (arguments.has("after-generation")) {
+    BOOTSEAL_TRY(after, arguments.number("after-generation"));
+  }
   BOOTSEAL_TRY_STATUS(arguments.no_others());
   BOOTSEAL_TRY(const crypto::Secret key, read_key(key_fd.get()));
-  BOOTSEAL_TRY(auto state, GuestState::format(std::move(state_fd), options.vm, key));
+  BOOTSEAL_TRY(auto state, GuestState::format(std::move(state_fd), options.vm, key, Generation{after}));
   BOOTSEAL_TRY_STATUS(sandbox::install_guestd_filter());
   options.on_ready = [&](Generation generation) { return readiness.ready(generation); };
   BOOTSEAL_TRY_STATUS(manufacture(std::move(state), std::move(options)));

@@ -301,7 +301,7 @@ Result<Generation> check_blobs(Store& store, Generation minimum, const Place& pl
 
 Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                        const crypto::Secret& key, std::string name,
-                                                       std::shared_ptr<void> lock) {
+                                                       std::shared_ptr<void> lock, Generation after) {
   Place place{.name = std::move(name), .vm = vm};
   const auto make = [&]() -> Result<Store> {
     BOOTSEAL_TRY(Store store, Store::format(std::move(device), Container::fixed_vhd));
@@ -312,7 +312,7 @@ Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Dev
   Result<Store> store = make();
   if (!store) return place.pass(store.error());
   auto state =
-      std::make_unique<StoredGuestState>(*std::move(store), std::move(place), Generation{0}, std::move(lock));
+      std::make_unique<StoredGuestState>(*std::move(store), std::move(place), after, std::move(lock));
   // Last: a file without it was never finished, and is refused.
   BOOTSEAL_TRY_STATUS(state->advance());
   return std::unique_ptr<GuestState>(std::move(state));
@@ -339,13 +339,13 @@ Result<std::unique_ptr<GuestState>> open_guest_state(std::unique_ptr<vmgs::Devic
       std::make_unique<StoredGuestState>(*std::move(store), std::move(place), generation, std::move(lock)));
 }
 
-Result<std::unique_ptr<GuestState>> GuestState::format(UniqueFd fd, const VmId& vm,
-                                                       const crypto::Secret& key) {
+Result<std::unique_ptr<GuestState>> GuestState::format(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
+                                                       Generation after) {
   const Place place{.name = name_of(fd.get()), .vm = vm};
   BOOTSEAL_TRY(std::shared_ptr<void> lock, check_and_lock(fd, place));
   auto device = vmgs::FileDevice::create(std::move(fd), vmgs::kDefaultBodySize + vmgs::kFooterSize);
   if (!device) return place.pass(device.error());
-  return format_guest_state(*std::move(device), vm, key, place.name, std::move(lock));
+  return format_guest_state(*std::move(device), vm, key, place.name, std::move(lock), after);
 }
 
 Result<std::unique_ptr<GuestState>> GuestState::open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,

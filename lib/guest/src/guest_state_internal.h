@@ -10,7 +10,8 @@ namespace bootseal::guest {
 // the file for as long as the object lives.
 Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                        const crypto::Secret& key, std::string name,
-                                                       std::shared_ptr<void> lock = nullptr);
+                                                       std::shared_ptr<void> lock = nullptr,
+                                                       Generation after = {});
 Result<std::unique_ptr<GuestState>> open_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                      const crypto::Secret& key, Generation minimum,
                                                      std::string name, std::shared_ptr<void> lock = nullptr);

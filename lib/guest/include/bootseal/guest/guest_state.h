@@ -27,10 +27,12 @@ enum class Blob : std::uint8_t {
 class GuestState {
  public:
   // Formats the empty regular file `fd` (open for reading and writing; its 4 MiB are allocated at once),
-  // seals it under `key` (32 bytes) and writes VM_UNIQUE_ID. Generation 1. Errors: already_exists when the
+  // seals it under `key` (32 bytes) and writes VM_UNIQUE_ID. Its first generation is the one after `after`: a
+  // replacement goes on where the vault's count is. Errors: already_exists when the
   // file is not empty, invalid_argument (descriptor, key), conflict when another process holds the file,
   // io_error, exhausted.
-  static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key);
+  static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
+                                                    Generation after = {});
 
   // Opens and checks everything; changes nothing on disk. Errors, each with its remedy in the message:
   //   guest_state_missing   the file is empty (0 bytes) or holds no store
