@@ -132,6 +132,8 @@ void ClientWebSocket::connect_tls() {
         asio::async_connect(
             stream_->next_layer(), results, [this](ErrorValue refused, const asio::ip::tcp::endpoint&) {
               if (refused) return give_up(unreachable(refused));
+              ErrorValue ignored;
+              stream_->next_layer().set_option(asio::ip::tcp::no_delay(true), ignored);
               stream_->async_handshake(asio::ssl::stream_base::client, [this](ErrorValue untrusted) {
                 if (untrusted) {
                   return give_up({ErrorCode::unauthenticated,

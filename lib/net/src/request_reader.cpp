@@ -123,6 +123,11 @@ tl::expected<RequestReader::Complete, Response> RequestReader::take() {
     request.headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
   }
   if (boost::beast::websocket::is_upgrade(message)) {
+    // RFC 6455 section 4.1: the client waits for the answer before it sends anything.
+    if (buffer_.size() > 0) {
+      return tl::unexpected(
+          answer(400, ErrorCode::invalid_argument, "frames came before the WebSocket was agreed on"));
+    }
     request.body = message.body();
     complete.upgrade = std::move(message);
   } else {

@@ -200,9 +200,11 @@ TEST_F(WebSocketTest, FramesThatAreNoneEndTheConnection) {
        {std::string("\x82\x01x", 3), std::string("\xf2\x81\0\0\0\0x", 7), std::string("\x83\x81\0\0\0\0x", 7),
         std::string("\x89\xfe\0\x7e\0\0\0\0", 8), std::string("\x82\xff\0\0\0\0\0\x10\0\x01\0\0\0\0", 14)}) {
     const UniqueFd socket = say(handshake("/echo/you"));
+    ASSERT_TRUE(*wait_readable(socket.get(), kLongWait));
     ASSERT_TRUE(write_all(socket.get(), as_bytes(frame)));
-    EXPECT_THAT(hear(socket), HasSubstr("101 "));
+    EXPECT_THAT(hear(socket), StartsWith("HTTP/1.1 101 "));
   }
+  EXPECT_THAT(hear(say(handshake("/echo/you") + "early")), StartsWith("HTTP/1.1 400 "));
   const auto client = connect(unix_options());
   EXPECT_EQ(*open(*client, "/echo/me")->receive(kLongWait), "hello me");
 }
