@@ -15,6 +15,12 @@ constexpr uid_t kFirstVmOffset = 1000;
 constexpr uid_t kHighestBase = 4294900000U;
 constexpr uid_t kLowestBase = 100000;
 
+// A daemon asks for the uids of its peers after it has dropped its own: what counts is how it was started.
+bool started_as_root() {
+  static const bool as_root = ::geteuid() == 0;
+  return as_root;
+}
+
 }  // namespace
 
 uid_t uid_base() {
@@ -29,7 +35,7 @@ uid_t uid_base() {
 }
 
 uid_t daemon_uid(Role role) {
-  if (::geteuid() != 0) return ::geteuid();
+  if (!started_as_root()) return ::geteuid();
   switch (role) {
     case Role::vaultd:
       return uid_base() + 1;
@@ -44,7 +50,7 @@ uid_t daemon_uid(Role role) {
 }
 
 uid_t vm_uid(unsigned slot) {
-  if (::geteuid() != 0) return ::geteuid();
+  if (!started_as_root()) return ::geteuid();
   return uid_base() + kFirstVmOffset + static_cast<uid_t>(slot);
 }
 
