@@ -65,8 +65,7 @@ std::string common_name(const X509_NAME* name) {
   unsigned char* utf8 = nullptr;
   const int size = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)));
   if (size < 0) return {};
-  std::string text(reinterpret_cast<const char*>(utf8),
-                   std::min(static_cast<std::size_t>(size), kMaximumNameSize));
+  std::string text(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
   OPENSSL_free(utf8);
   std::ranges::replace_if(
       text, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');

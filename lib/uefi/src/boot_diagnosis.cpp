@@ -114,7 +114,11 @@ BootDiagnosis nothing_to_boot() {
 
 BootDiagnosis did_not_boot(const SerialSigns& signs) {
   BootDiagnosis diagnosis{.outcome = BootOutcome::did_not_boot};
-  if (signs.grub_spoke) {
+  if (!signs.panic.empty()) {
+    diagnosis.component = "kernel";
+    diagnosis.message =
+        fmt::format("The kernel started and stopped: {}. Read the serial log.", signs.panic.substr(0, 200));
+  } else if (signs.grub_spoke) {
     diagnosis.component = "grub";
     diagnosis.message =
         "grub started and no operating system came up in time. Read the serial log; give the VM more memory "
@@ -159,7 +163,8 @@ BootDiagnosis diagnose_boot(const BootEvidence& evidence) {
 bool serial_shows_end_of_boot(std::string_view serial) {
   const SerialSigns signs = read_signs(plain_text(serial));
   if (signs.booted) return false;
-  return signs.nothing_to_boot || (signs.refuser && *signs.refuser != Refuser::firmware);
+  return signs.nothing_to_boot || !signs.panic.empty() ||
+         (signs.refuser && *signs.refuser != Refuser::firmware);
 }
 
 }  // namespace bootseal::uefi

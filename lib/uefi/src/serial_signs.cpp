@@ -56,13 +56,12 @@ std::optional<Refuser> refusal_in(std::string_view line) {
     if (contains(line, ": Access Denied") || contains(line, ": Security Violation")) return Refuser::firmware;
     return std::nullopt;
   }
-  constexpr std::array<std::pair<std::string_view, Refuser>, 6> kTexts = {{
+  constexpr std::array<std::pair<std::string_view, Refuser>, 5> kTexts = {{
       {"Fallback to insecure legacy linux kernel loader is disabled", Refuser::firmware_direct_kernel},
       {"Verification failed: (0x1A) Security Violation", Refuser::shim},
       {"Verifying shim SBAT data failed", Refuser::shim_itself},
       {"SBAT self-check failed", Refuser::shim_itself},
       {"error: bad shim signature", Refuser::grub},
-      {"prohibited by secure boot policy", Refuser::grub},
   }};
   for (const auto& [text, refuser] : kTexts) {
     if (contains(line, text)) return refuser;
@@ -77,11 +76,19 @@ std::string_view trimmed(std::string_view line) {
 }
 
 void read_line(std::string_view line, SerialSigns& signs) {
-  if (is_from_operating_system(line)) {
-    signs = {.booted = true};
+  if (contains(line, "Kernel panic - not syncing")) {
+    signs = {.panic = std::string(line.substr(line.find("Kernel panic")))};
     return;
   }
-  if (contains(line, "BdsDxe: ")) signs.booted = false;
+  if (is_from_operating_system(line)) {
+    // What a kernel says after its panic is no sign of life.
+    if (signs.panic.empty()) signs = {.booted = true};
+    return;
+  }
+  if (contains(line, "BdsDxe: ")) {
+    signs.booted = false;
+    signs.panic.clear();
+  }
   if (const auto refuser = refusal_in(line)) {
     signs.refuser = refuser;
     signs.booted = false;
@@ -97,6 +104,9 @@ void read_line(std::string_view line, SerialSigns& signs) {
       contains(line, "UEFI Interactive Shell")) {
     signs.nothing_to_boot = true;
   }
+  if (contains(line, "prohibited by secure boot policy")) signs.grub_policy_error = true;
+  if (signs.grub_policy_error && contains(line, "you need to load the kernel first"))
+    signs.refuser = Refuser::grub;
   if (contains(line, "Welcome to GRUB!") || contains(line, "GNU GRUB ")) signs.grub_spoke = true;
 }
 

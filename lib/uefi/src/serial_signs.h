@@ -19,6 +19,8 @@ struct SerialSigns {
   bool nothing_to_boot = false;    // the firmware tried everything and found no loader
   bool firmware_started_something = false;
   bool grub_spoke = false;
+  bool grub_policy_error = false;  // grub would not load something; harmless unless it was the kernel
+  std::string panic;               // the kernel's last words
 };
 
 // Looks at the last boot in the text: what follows the last words of an operating system. Linear in the text.

@@ -169,13 +169,21 @@ Result<Record> read_record(ByteReader& reader, std::size_t offset) {
   return record;
 }
 
+// Whether the firmware takes this record: the first added one of its name, or the last one in transition when
+// none is added.
 bool is_live(const std::vector<Record>& records, const Record& record) {
-  if (record.state == RecordState::added) return true;
-  if (record.state != RecordState::in_deleted_transition) return false;
-  return std::ranges::none_of(records, [&](const Record& other) {
-    return other.state == RecordState::added && other.variable.vendor == record.variable.vendor &&
-           other.variable.name == record.variable.name;
-  });
+  if (record.state != RecordState::added && record.state != RecordState::in_deleted_transition) return false;
+  const Record* live = nullptr;
+  for (const Record& other : records) {
+    if (other.variable.vendor != record.variable.vendor || other.variable.name != record.variable.name)
+      continue;
+    if (other.state == RecordState::in_deleted_transition) live = &other;
+    if (other.state == RecordState::added) {
+      live = &other;
+      break;
+    }
+  }
+  return live == &record;
 }
 
 }  // namespace

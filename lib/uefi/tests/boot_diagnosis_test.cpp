@@ -223,6 +223,29 @@ TEST(ReadSigns, KnowsAnOperatingSystem) {
   }
 }
 
+TEST(ReadSigns, APanicIsNoSignOfLife) {
+  const std::string serial =
+      "[    1.2] x\r\n[    2.000001] VFS: Unable to mount root fs\r\n[    2.100000] Kernel panic - not "
+      "syncing: VFS: Unable to "
+      "mount root fs on unknown-block(0,0)\r\n[    2.200000] ---[ end Kernel panic ]---\r\n";
+  const BootDiagnosis diagnosis = diagnose_boot({.serial = serial});
+  EXPECT_EQ(diagnosis.outcome, BootOutcome::did_not_boot);
+  EXPECT_EQ(diagnosis.component, "kernel");
+  EXPECT_THAT(diagnosis.message, HasSubstr("unknown-block(0,0)"));
+  EXPECT_TRUE(serial_shows_end_of_boot(serial));
+  EXPECT_EQ(
+      diagnose_boot({.serial = serial + "BdsDxe: loading Boot0001\r\n[    0.000000] Linux\r\n"}).outcome,
+      BootOutcome::booted);
+}
+
+TEST(ReadSigns, GrubMayFailToLoadOtherThingsThanTheKernel) {
+  const std::string font = "Welcome to GRUB!\r\nerror: prohibited by secure boot policy.\r\n";
+  EXPECT_FALSE(serial_shows_end_of_boot(font));
+  EXPECT_EQ(read_signs(plain_text(font)).refuser, std::nullopt);
+  EXPECT_EQ(read_signs(plain_text(font + "error: you need to load the kernel first.\r\n")).refuser,
+            Refuser::grub);
+}
+
 TEST(ReadSigns, KnowsARevokedShim) {
   EXPECT_EQ(read_signs("Verifying shim SBAT data failed: Security Policy Violation").refuser,
             Refuser::shim_itself);

@@ -109,6 +109,16 @@ TEST(VariableStore, AVariableInTransitionLivesUntilItsSuccessorIsAdded) {
   EXPECT_EQ(after.variables().size(), 1U);
 }
 
+TEST(VariableStore, OfTwoRecordsWithOneNameOneCounts) {
+  const VariableStore two = store_of({variable(u"A", "first"), variable(u"B", "second")});
+  Bytes flash = two.serialize();
+  const std::size_t second = two.records()[1].offset;
+  flash[second + 60] = std::byte{'A'};
+  EXPECT_THAT(VariableStore::parse(flash)->variables(), ElementsAre(variable(u"A", "first")));
+  flash[kFirstRecord + kStateInRecord] = flash[second + kStateInRecord] = std::byte{0x3e};
+  EXPECT_THAT(VariableStore::parse(flash)->variables(), ElementsAre(variable(u"A", "second")));
+}
+
 TEST(VariableStore, DeadAndUnfinishedRecordsAreNotVariables) {
   for (const int state : {0x3c, 0x3d, 0x7f}) {
     Bytes flash = store_of({variable(u"A", "1"), variable(u"B", "2")}).serialize();

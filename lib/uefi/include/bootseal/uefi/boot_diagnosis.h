@@ -70,8 +70,8 @@ struct BootDiagnosis {
 // 2 GiB).
 BootDiagnosis diagnose_boot(const BootEvidence& evidence);
 
-// True when the text shows that waiting longer is of no use (a refusal, nothing to boot): time to dump the
-// memory and diagnose.
+// True when the text shows that waiting longer is of no use (a refusal, nothing to boot, a panic): time to
+// dump the memory and diagnose.
 bool serial_shows_end_of_boot(std::string_view serial);
 
 }  // namespace bootseal::uefi

@@ -53,8 +53,9 @@ class PeImage {
   std::vector<PeSection> sections_;
 };
 
-// The version string of a Linux kernel image ("6.1.0-56-cloud-amd64
-// (debian-kernel@…) …", Linux boot protocol, header field kernel_version). not_found when it is no bzImage.
+// The version string of a Linux kernel image: "6.1.0-56-cloud-amd64 (debian-kernel@lists.debian.org) #1 …"
+// (Linux boot protocol, header field kernel_version). not_found when the file is no bzImage or does not say
+// its version.
 Result<std::string> linux_kernel_version(ByteSpan file);
 
 }  // namespace bootseal::uefi
