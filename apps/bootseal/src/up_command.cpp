@@ -109,9 +109,8 @@ Status follow(int read_end, cli::Progress& progress, const Global& global) {
         return fail(error_code_from_name(cli::text_at(problem, {"code"})),
                     cli::text_at(problem, {"message"}));
       }
-      progress.clear();
-      if (!global.quiet) fmt::print(stderr, "{}\n", line);
-      progress.step(line);
+      if (!global.quiet && ::isatty(STDERR_FILENO) != 1) fmt::print(stderr, "{}\n", line);
+      if (::isatty(STDERR_FILENO) == 1) progress.step(line);
     }
   }
 }
@@ -321,7 +320,7 @@ Status site_status(const Global& global) {
         hosts != nullptr && hosts->is_array()) {
       for (const json::Value& host : hosts->get_array()) {
         const std::string reason = cli::text_at(host, {"accelerator", "reason"});
-        fmt::print("host {}: {} CPUs, {} MiB, QEMU {}, accelerator {}{}\n",
+        fmt::print("host {}: {} CPUs, {} MiB, {}, accelerator {}{}\n",
                    cli::printable(cli::text_at(host, {"hostId"})), cli::text_at(host, {"cpus"}),
                    cli::text_at(host, {"memoryMiB"}), cli::printable(cli::text_at(host, {"qemuVersion"})),
                    cli::text_at(host, {"accelerator", "kind"}),
