@@ -183,7 +183,7 @@ class GuestdServices final : public GuestServices {
       static_cast<void>(hand_over_key(std::move(key_pipe.write_end), key));
       BOOTSEAL_TRY(const Generation generation, wait_ready(ready.read_end.get(), options_.ready_limit));
       auto made = std::make_shared<GuestdService>(config.vm, process, generation, std::move(events));
-      BOOTSEAL_TRY(UniqueFd socket, connect_own(config.run_folder / "guestd.sock"));
+      BOOTSEAL_TRY(UniqueFd socket, connect_checked(config.run_folder / "guestd.sock", {::geteuid()}));
       BOOTSEAL_TRY_STATUS(made->connect(loop_, std::move(socket)));
       return std::shared_ptr<GuestService>(made);
     }();
@@ -200,7 +200,7 @@ class GuestdServices final : public GuestServices {
     if (!is_running(process))
       return fail(ErrorCode::not_found, fmt::format("the guestd process {} has ended", process.pid));
     auto service = std::make_shared<GuestdService>(config.vm, process, Generation{}, std::move(events));
-    BOOTSEAL_TRY(UniqueFd socket, connect_own(config.run_folder / "guestd.sock"));
+    BOOTSEAL_TRY(UniqueFd socket, connect_checked(config.run_folder / "guestd.sock", {::geteuid()}));
     BOOTSEAL_TRY_STATUS(service->connect(loop_, std::move(socket)));
     return std::shared_ptr<GuestService>(service);
   }
@@ -258,20 +258,14 @@ class GuestdServices final : public GuestServices {
     ready.write_end.reset();
     management.second.reset();
     static_cast<void>(hand_over_key(std::move(key_pipe.write_end), key));
-    const Status certified =
-        answer_certificates(std::move(management.first), ready.read_end.get(), certify, deadline);
-    Result<Generation> generation = certified ? wait_ready(ready.read_end.get(), left_until(deadline))
-                                              : tl::unexpected(certified.error());
-    const Result<bool> ended = generation ? wait_for_end(process, left_until(deadline)) : Result<bool>(false);
-    if (!ended || !*ended) {
-      static_cast<void>(signal_process(process, SIGKILL));
-      static_cast<void>(wait_for_end(process, std::chrono::seconds(5)));
-    }
-    BOOTSEAL_TRY(const Generation first, std::move(generation));
-    if (!ended || !*ended)
-      return fail(ErrorCode::timeout, "guestd did not end after it made the guest state");
+    const Result<Generation> made =
+        wait_manufactured(std::move(management.first), ready.read_end.get(), process, certify, deadline);
+    static_cast<void>(
+        signal_process(process, SIGKILL));  // nothing when it has ended, as it does when all went well
+    static_cast<void>(wait_for_end(process, std::chrono::seconds(5)));
+    BOOTSEAL_TRY(const Generation generation, made);
     if (::fsync(state_fd.get()) != 0) return fail_errno(errno, "flushing the new guest state");
-    return first;
+    return generation;
   }
 
   static std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadline) {
@@ -279,10 +273,12 @@ class GuestdServices final : public GuestServices {
                                                       deadline - std::chrono::steady_clock::now()));
   }
 
-  // Waits for certificates.wanted, asks `certify`, answers. A refusal on `ready` ends it with that error.
-  Status answer_certificates(UniqueFd socket, int ready,
-                             const std::function<Result<TpmCertificates>(const TpmPublicKeys&)>& certify,
-                             std::chrono::steady_clock::time_point deadline) {
+  // Ready or refused, then the certificates, then the end of the process. Returns the generation that guestd
+  // ended with.
+  Result<Generation> wait_manufactured(
+      UniqueFd socket, int ready, const ProcessIdentity& process,
+      const std::function<Result<TpmCertificates>(const TpmPublicKeys&)>& certify,
+      std::chrono::steady_clock::time_point deadline) {
     const auto wanted = std::make_shared<std::promise<Result<TpmPublicKeys>>>();
     const auto told = std::make_shared<std::atomic<bool>>(false);
     PeerClient::Handlers handlers;
@@ -294,25 +290,24 @@ class GuestdServices final : public GuestServices {
       if (!told->exchange(true))
         wanted->set_value(fail(ErrorCode::unavailable, "guestd ended while it made the guest state"));
     };
+    // Stays open until guestd has ended: guestd gives up when its peer goes away.
     BOOTSEAL_TRY(const auto client,
                  PeerClient::open(loop_, std::move(socket), Dialect::bootseal, "guestd (manufacture)",
                                   kManagementLine, std::nullopt, std::move(handlers)));
+    BOOTSEAL_TRY_STATUS(wait_ready(ready, left_until(deadline)));
     auto future = wanted->get_future();
     if (future.wait_for(left_until(deadline)) != std::future_status::ready)
       return fail(ErrorCode::timeout, "guestd did not make the TPM's keys in time");
-    const Result<TpmPublicKeys> keys = future.get();
-    if (!keys) {
-      // Its own words on `ready`, when there are some, say more than the closed connection.
-      const Result<Generation> refusal = wait_ready(ready, std::chrono::seconds(1));
-      return tl::unexpected(refusal ? keys.error() : refusal.error());
-    }
-    BOOTSEAL_TRY(const TpmCertificates certificates, certify(*keys));
-    const Result<json::Value> taken =
-        client->call("certificates", certificates_json(certificates),
-                     std::max(left_until(deadline), std::chrono::milliseconds(1)));
-    // guestd may be done and gone before its answer is read: `ready` decides.
-    if (!taken && taken.error().code != ErrorCode::unavailable) return tl::unexpected(taken.error());
-    return {};
+    BOOTSEAL_TRY(const TpmPublicKeys keys, future.get());
+    BOOTSEAL_TRY(const TpmCertificates certificates, certify(keys));
+    BOOTSEAL_TRY(const json::Value finished,
+                 client->call("certificates", certificates_json(certificates),
+                              std::max(left_until(deadline), std::chrono::milliseconds(1))));
+    BOOTSEAL_TRY(json::Reader reader, json::Reader::object(finished, "guestd's answer"));
+    BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
+    BOOTSEAL_TRY(const bool ended, wait_for_end(process, left_until(deadline)));
+    if (!ended) return fail(ErrorCode::timeout, "guestd did not end after it made the guest state");
+    return Generation{generation};
   }
 
   GuestdOptions options_;

@@ -66,7 +66,7 @@ void add_firmware(Arguments& arguments, const MachineConfig& config, const Firmw
                   {"file", json::Object{{"driver", "file"}, {"filename", config.variables.native()}}}}));
   }
   // S3 would let the guest leave SMM's locks behind at resume; no server sleeps.
-  add(arguments, "-global", "driver=ICH9-LPC,property=disable_s3,value=on");
+  add(arguments, "-global", "driver=ICH9-LPC,property=disable_s3,value=1");
 }
 
 void add_disks(Arguments& arguments, const MachineConfig& config) {

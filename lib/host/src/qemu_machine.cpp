@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <future>
 
 #include "bootseal/host/qemu_command.h"
@@ -35,12 +36,12 @@ Result<AgentHello> parse_agent_hello(const json::Value& event) {
   return AgentHello{short_text(version), short_text(kernel), short_text(system), short_text(boot)};
 }
 
-Result<UniqueFd> connect_own(const std::filesystem::path& path) {
+Result<UniqueFd> connect_checked(const std::filesystem::path& path, std::initializer_list<uid_t> owners) {
   BOOTSEAL_TRY(UniqueFd socket, connect_unix(path));
   BOOTSEAL_TRY(const PeerCredentials peer, peer_credentials(socket.get()));
-  if (peer.uid != ::geteuid()) {
+  if (std::ranges::find(owners, peer.uid) == owners.end()) {
     return fail(ErrorCode::permission_denied,
-                fmt::format("{} was made by uid {}, not by hostd: it is not used", path.native(), peer.uid));
+                fmt::format("{} was made by uid {}: it is not used", path.native(), peer.uid));
   }
   return socket;
 }
@@ -65,7 +66,7 @@ Status QemuMachine::connect(std::chrono::milliseconds limit, bool fresh) {
 }
 
 Status QemuMachine::connect_qmp(std::chrono::milliseconds limit) {
-  BOOTSEAL_TRY(UniqueFd socket, connect_own(config_.run_folder / "qmp.sock"));
+  BOOTSEAL_TRY(UniqueFd socket, connect_checked(config_.run_folder / "qmp.sock", {::geteuid(), config_.uid}));
   const auto greeted = std::make_shared<std::promise<Status>>();
   const auto told = std::make_shared<std::atomic<bool>>(false);
   PeerClient::Handlers handlers;
@@ -91,7 +92,8 @@ Status QemuMachine::connect_qmp(std::chrono::milliseconds limit) {
 }
 
 Status QemuMachine::connect_console() {
-  BOOTSEAL_TRY(UniqueFd socket, connect_own(config_.run_folder / "serial.sock"));
+  BOOTSEAL_TRY(UniqueFd socket,
+               connect_checked(config_.run_folder / "serial.sock", {::geteuid(), config_.uid}));
   StreamChannel::Handlers handlers;
   handlers.data = [weak = weak_from_this()](std::string_view data) {
     if (const auto self = weak.lock()) self->on_console_data(data);
@@ -107,7 +109,8 @@ Status QemuMachine::connect_console() {
 }
 
 Status QemuMachine::connect_agent() {
-  BOOTSEAL_TRY(UniqueFd socket, connect_own(config_.run_folder / "agent.sock"));
+  BOOTSEAL_TRY(UniqueFd socket,
+               connect_checked(config_.run_folder / "agent.sock", {::geteuid(), config_.uid}));
   PeerClient::Handlers handlers;
   handlers.event = [weak = weak_from_this()](const PeerMessage& message) {
     if (const auto self = weak.lock()) self->on_agent_event(message);

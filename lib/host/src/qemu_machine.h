@@ -14,9 +14,9 @@ namespace bootseal::host {
 // The agent's hello; invalid_argument when it is none. Texts are cut at 200 characters.
 Result<AgentHello> parse_agent_hello(const json::Value& event);
 
-// A connected socket of `path` whose listener was made by this user: QEMU owns the folder and could have put
-// its own there.
-Result<UniqueFd> connect_own(const std::filesystem::path& path);
+// A connected socket of `path` whose listener belongs to one of these uids: the folder is the VM's, and who
+// owns the VM could have put another socket there. permission_denied otherwise.
+Result<UniqueFd> connect_checked(const std::filesystem::path& path, std::initializer_list<uid_t> owners);
 
 class QemuMachine final : public Machine, public std::enable_shared_from_this<QemuMachine> {
  public:

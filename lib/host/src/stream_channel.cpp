@@ -13,6 +13,9 @@ namespace bootseal::host {
 namespace {
 
 Error error_of_errno(int value, std::string_view what) {
+  // A peer that ends with bytes of ours unread.
+  if (value == ECONNRESET || value == EPIPE)
+    return {ErrorCode::unavailable, "the peer closed the connection", nullptr};
   return fail_errno(value, what).value();
 }
 
