@@ -259,6 +259,10 @@ Status CurlClient::prepare(Transfer& transfer, const Call& call, CurlList& heade
 
 // The end of the transfer as libcurl sees it; cancelled when the caller asked to stop.
 Result<CURLcode> CurlClient::run(Transfer& transfer, const Call& call) const {
+  const auto stopped = [&] {
+    return fail(ErrorCode::cancelled, fmt::format("{} {} was stopped on request", call.method, call.target));
+  };
+  if (call.stop.stop_requested()) return stopped();
   CURLM* const multi = transfer.multi.get();
   if (curl_multi_add_handle(multi, transfer.easy.get()) != CURLM_OK) {
     return fail(ErrorCode::internal, "libcurl did not take the transfer");
@@ -269,7 +273,7 @@ Result<CURLcode> CurlClient::run(Transfer& transfer, const Call& call) const {
     int running = 0;
     const CURLMcode step = curl_multi_perform(multi, &running);
     if (call.stop.stop_requested()) {
-      end = fail(ErrorCode::cancelled, fmt::format("{} {} was stopped on request", call.method, call.target));
+      end = stopped();
       break;
     }
     int left = 0;

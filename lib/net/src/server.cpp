@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <condition_variable>
@@ -66,7 +65,7 @@ class ServerImpl final : public Server, public SessionHost {
   struct WebSocketThread {
     std::thread thread;
     std::shared_ptr<WebSocketLink> link;
-    std::shared_ptr<std::atomic<bool>> done;
+    std::shared_ptr<bool> done;  // guarded by the server's mutex_
   };
 
   Status listen_tcp();
@@ -78,9 +77,10 @@ class ServerImpl final : public Server, public SessionHost {
   void resume_accepting();
   void add_session(std::unique_ptr<Transport> transport);
   void session_ended();
-  void websocket_ended();
+  void websocket_ended(bool* done = nullptr);
   void reap_websocket_threads();
   Response answer(Request& request);
+  Response defect(const Request& request, std::string_view reason);
   void log_failure(const Request& request, std::string_view reason);
 
   asio::io_context& loop() override { return loop_; }
@@ -282,8 +282,11 @@ void ServerImpl::session_ended() {
   changed_.notify_all();
 }
 
-void ServerImpl::websocket_ended() {
+// `done` is set under the lock: reap_websocket_threads() holds it while it joins, and the thread must not
+// want it any more then.
+void ServerImpl::websocket_ended(bool* done) {
   const std::lock_guard lock(mutex_);
+  if (done != nullptr) *done = true;
   --busy_;
   --websockets_;
   changed_.notify_all();
@@ -310,6 +313,10 @@ Response ServerImpl::answer(Request& request) {
   } catch (...) {
     reason = "an exception of an unknown kind";
   }
+  return defect(request, reason);
+}
+
+Response ServerImpl::defect(const Request& request, std::string_view reason) {
   log_failure(request, reason);
   // What went wrong inside is not for the caller.
   return Response::from_error(
@@ -336,13 +343,15 @@ void ServerImpl::prepare_websocket(std::shared_ptr<Request> request, DeliverWebS
   workers_->submit([this, request = std::move(request), deliver = std::move(deliver)] {
     using Prepared = tl::expected<WebSocketHandler, Response>;
     auto prepared = std::make_shared<Prepared>();
+    std::string reason;
     try {
       *prepared = RouterAccess::prepare_websocket(router_, *request);
     } catch (const std::exception& exception) {
-      log_failure(*request, exception.what());
-      *prepared = tl::unexpected(Response::from_error(
-          {ErrorCode::internal, "a defect in this daemon; its log has the details", nullptr}));
+      reason = exception.what();
+    } catch (...) {
+      reason = "an exception of an unknown kind";
     }
+    if (!reason.empty()) *prepared = tl::unexpected(defect(*request, reason));
     asio::post(loop_, [deliver, prepared] { deliver(std::move(*prepared)); });
   });
 }
@@ -369,13 +378,12 @@ std::optional<Response> ServerImpl::start_websocket(WebSocketHandler handler,
                    return websocket_ended();
                  }
                  link->run();
-                 auto done = std::make_shared<std::atomic<bool>>(false);
+                 auto done = std::make_shared<bool>(false);
                  try {
                    const std::lock_guard lock(mutex_);
                    websocket_threads_.push_back({start_thread([this, link, request, handler, done] {
                                                    run_websocket(handler, *request, link);
-                                                   *done = true;
-                                                   websocket_ended();
+                                                   websocket_ended(done.get());
                                                  }),
                                                  link, done});
                    if (stopping()) link->close();

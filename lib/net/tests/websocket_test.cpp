@@ -245,6 +245,34 @@ TEST_F(WebSocketTest, ThereAreOnlySoManyAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now(), give_up);
 }
 
+TEST_F(WebSocketTest, ManyComeAndGoAtOnce) {
+  serve(echo_router(), {.websockets = 8});
+  std::vector<std::future<int>> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.push_back(std::async(std::launch::async, [this] {
+      const auto client = connect(unix_options());
+      int right = 0;
+      for (int round = 0; round < 25; ++round) {
+        const auto socket = client->open_websocket("/echo/you");
+        right += socket && *(*socket)->receive(kLongWait) == "hello you" ? 1 : 0;
+      }
+      return right;
+    }));
+  }
+  for (auto& thread : threads) EXPECT_EQ(thread.get(), 25);
+}
+
+TEST_F(WebSocketTest, AnAuthoriserThatThrowsIsAnswered500) {
+  Router router;
+  router.on_websocket(
+      "/ws", [](const Request&) -> Status { throw 7; },
+      [](const Request&, const std::unique_ptr<WebSocket>&) { FAIL(); });
+  serve(std::move(router));
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(connect(unix_options())->open_websocket("/ws").error().code, ErrorCode::internal);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("http.handler_failed"));
+}
+
 TEST_F(WebSocketTest, StopClosesThemAndWaitsForTheirHandlers) {
   std::latch entered(1);
   std::atomic<bool> left = false;
