@@ -56,7 +56,10 @@ class CommandLine {
       return 0;
     } catch (const CLI::ParseError& error) {
       const CLI::App* where = deepest(&app_);
-      fmt::print(stderr, "error: {}; see `{} --help`\n", cli::printable(error.what()), full_name(where));
+      const std::vector<std::string> unknown = where->remaining();
+      const std::string problem = unknown.empty() ? std::string(error.what())
+                                                  : fmt::format("'{}' is not known here", unknown.front());
+      fmt::print(stderr, "error: {}; see `{} --help`\n", cli::printable(problem), full_name(where));
       return error_info(ErrorCode::invalid_argument).exit_code;
     }
     const Status status = parsed_.run ? parsed_.run() : Status();
@@ -316,7 +319,7 @@ void CommandLine::add_vm_commands() {
 
   sub = command(*vm, "console", "The serial console; Ctrl-] leaves",
                 "  bootseal vm console demo\n"
-                "  printf 'uname -r\\n' | bootseal vm console demo --until '[0-9]+-cloud' --timeout 60\n"
+                "  printf 'uname -r\n' | bootseal vm console demo --until '[0-9]+-cloud' --timeout 60\n"
                 "  bootseal vm console demo --until 'login:' --timeout 300 </dev/null",
                 on_vm(parsed_.console.vm, [this] { return vm_console(parsed_.global, parsed_.console); }));
   add_vm_name(sub, parsed_.console.vm);

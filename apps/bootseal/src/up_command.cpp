@@ -1,16 +1,14 @@
-// `bootseal up` and `bootseal down`.
+// `bootseal up`.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <csignal>
 
 #include "bootseal/cli/progress.h"
-#include "bootseal/cli/vm_page.h"
 #include "bootseal/log/log.h"
 #include "site_access.h"
 #include "site_setup.h"
@@ -22,8 +20,6 @@ namespace {
 constexpr std::string_view kReady = "ready";
 constexpr std::string_view kFailed = "error ";
 constexpr int kReportFd = 3;
-constexpr std::chrono::milliseconds kDownLimit{120000};
-constexpr std::chrono::seconds kShutdownLimit{60};
 
 // Held as long as a supervisor lives; conflict when another one has it.
 Result<UniqueFd> take_lock(const Paths& paths) {
@@ -149,61 +145,6 @@ Status run_detached_supervisor(const Paths& paths, const UpOptions& options) {
   return status;
 }
 
-// Asks every VM to stop, and ends those that do not.
-Status stop_vms(const Global& global, cli::SiteClient& site, const json::Array& vms) {
-  const cli::Interrupt interrupt;
-  cli::Progress progress(global.quiet);
-  const auto ask = [&](const std::string& query) {
-    std::vector<std::pair<std::string, std::string>> waiting;  // resource, operation
-    for (const json::Value& vm : vms) {
-      const std::string id = cli::text_at(vm, {"id"});
-      const auto now = site.call("GET", id, nullptr, {}, "$expand=instanceView");
-      if (!now) continue;  // gone meanwhile
-      const std::string power = cli::power_state(now->body);
-      if (power.empty() || power == "stopped" || power == "deallocated") continue;
-      const auto answer = site.call("POST", id + "/powerOff", nullptr, {}, query);
-      if (answer) waiting.emplace_back(id, answer->operation_path);
-    }
-    return waiting;
-  };
-  const auto wait_for = [&](const std::vector<std::pair<std::string, std::string>>& waiting,
-                            std::chrono::seconds limit) -> Status {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    for (const auto& [id, operation] : waiting) {
-      progress.step(fmt::format("Stopping {}", id.substr(id.rfind('/') + 1)));
-      std::stop_source late;
-      const std::stop_callback on_interrupt(interrupt.token(), [&] { late.request_stop(); });
-      const auto ended = site.wait(operation, late.get_token(), [&] {
-        progress.tick();
-        if (std::chrono::steady_clock::now() > deadline) late.request_stop();
-      });
-      if (interrupt.token().stop_requested())
-        return fail(ErrorCode::cancelled,
-                    "stopped waiting; the daemons still run. Again: bootseal down --stop-vms");
-      if (!ended) log::debug("vm.not-stopped-yet", {{"vm", id}, {"reason", ended.error().describe()}});
-    }
-    return {};
-  };
-  BOOTSEAL_TRY_STATUS(wait_for(ask("skipShutdown=false"), kShutdownLimit));
-  BOOTSEAL_TRY_STATUS(wait_for(ask("skipShutdown=true"), kShutdownLimit));
-  if (const auto left = ask("skipShutdown=true"); !left.empty()) {
-    return fail(ErrorCode::timeout,
-                fmt::format("{} VMs did not stop, for example {}; nothing was ended. See `bootseal vm list`",
-                            left.size(), left.front().first));
-  }
-  return {};
-}
-
-Result<json::Array> list_vms(cli::SiteClient& site) {
-  BOOTSEAL_TRY(const auto answer,
-               site.call("GET", site.subscription_path() + "/providers/Microsoft.Compute/virtualMachines",
-                         nullptr, {}, "$expand=instanceView"));
-  const json::Value* list = cli::find(answer.body, {"value"});
-  if (list == nullptr || !list->is_array())
-    return fail(ErrorCode::unavailable, "the server's list of VMs has no 'value'");
-  return list->get_array();
-}
-
 }  // namespace
 
 Status up(const Global& global, const UpOptions& options) {
@@ -234,110 +175,6 @@ Status up(const Global& global, const UpOptions& options) {
   BOOTSEAL_TRY_STATUS(follow(pipe.read_end.get(), progress, global));
   progress.clear();
   print_what_next(global, paths);
-  return {};
-}
-
-Status down(const Global& global, const DownOptions& options) {
-  BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
-  const auto supervisor = running_process(paths, kSupervisor);
-  std::size_t running_vms = 0;
-  if (const auto site = open_site(); site) {
-    auto vms = list_vms(**site);
-    if (!vms && options.stop_vms && supervisor)
-      return tl::unexpected(vms.error().wrap("the VMs cannot be stopped; nothing was ended"));
-    if (vms && options.stop_vms) BOOTSEAL_TRY_STATUS(stop_vms(global, **site, *vms));
-    if (vms && !options.stop_vms)
-      running_vms = static_cast<std::size_t>(std::count_if(
-          vms->begin(), vms->end(), [](const json::Value& vm) { return cli::power_state(vm) == "running"; }));
-  }
-  bool ended_something = false;
-  if (supervisor) {
-    cli::Progress progress(global.quiet);
-    progress.step("Ending the daemons");
-    BOOTSEAL_TRY_STATUS(signal_process(*supervisor, SIGTERM));
-    BOOTSEAL_TRY(const bool ended, wait_for_end(*supervisor, kDownLimit));
-    if (!ended)
-      return fail(ErrorCode::timeout, fmt::format("the supervisor ({}) has not ended; see {}",
-                                                  supervisor->pid, (paths.home / "log/up.log").string()));
-    ended_something = true;
-  }
-  for (auto name = kDaemons.rbegin(); name != kDaemons.rend(); ++name) {
-    // Left by a supervisor that was killed.
-    if (const auto process = running_process(paths, *name)) {
-      BOOTSEAL_TRY_STATUS(end_process(*process, kDownLimit));
-      ended_something = true;
-    }
-  }
-  if (global.quiet) return {};
-  if (!ended_something) {
-    fmt::print("Bootseal is not running.\n");
-  } else if (running_vms > 0) {
-    fmt::print(
-        "The daemons have ended. {} VM{} running; `bootseal up` finds {} again, `bootseal down --stop-vms` "
-        "stops VMs too.\n",
-        running_vms, running_vms == 1 ? " keeps" : "s keep", running_vms == 1 ? "it" : "them");
-  } else {
-    fmt::print("Bootseal has ended.\n");
-  }
-  return {};
-}
-
-Status site_status(const Global& global) {
-  BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
-  BOOTSEAL_TRY(const auto site, open_site());
-  auto answer = site->call("GET", "/bootseal/status");
-  if (!answer) {
-    if (!running_process(paths, kSupervisor) && answer.error().code == ErrorCode::unavailable) {
-      return fail(ErrorCode::unavailable,
-                  fmt::format("Bootseal is not running here ({}); start it with `bootseal up`",
-                              answer.error().message));
-    }
-    return tl::unexpected(answer.error());
-  }
-  const json::Value* daemons = cli::find(answer->body, {"daemons"});
-  if (daemons == nullptr || !daemons->is_array())
-    return fail(ErrorCode::unavailable, "the server's status has no 'daemons'");
-  std::string silent;
-  cli::Table table{{"Daemon", "State", "Process"}, {}};
-  for (const json::Value& daemon : daemons->get_array()) {
-    const std::string name = cli::text_at(daemon, {"name"});
-    const bool is_answering = cli::text_at(daemon, {"answers"}) == "true";
-    if (!is_answering) silent += (silent.empty() ? "" : ", ") + name;
-    const auto process = running_process(paths, name);
-    table.rows.push_back({name, is_answering ? "answers" : cli::text_at(daemon, {"message"}),
-                          process ? std::to_string(process->pid) : "-"});
-  }
-  if (global.format == cli::Format::json) {
-    print_json(answer->body);
-  } else if (global.format != cli::Format::people) {
-    print_table(global, table);
-  } else {
-    fmt::print("Bootseal {} at {}, state in {}\n\n{}", cli::text_at(answer->body, {"version"}),
-               site->profile().endpoint, paths.home.string(), table.to_text());
-    fmt::print("\n{} VMs, {} images\n", cli::text_at(answer->body, {"virtualMachines"}),
-               cli::text_at(answer->body, {"images"}));
-    if (const json::Value* hosts = cli::find(answer->body, {"hosts"});
-        hosts != nullptr && hosts->is_array()) {
-      for (const json::Value& host : hosts->get_array()) {
-        const std::string reason = cli::text_at(host, {"accelerator", "reason"});
-        fmt::print("host {}: {} CPUs, {} MiB, {}, accelerator {}{}\n",
-                   cli::printable(cli::text_at(host, {"hostId"})), cli::text_at(host, {"cpus"}),
-                   cli::text_at(host, {"memoryMiB"}), cli::printable(cli::text_at(host, {"qemuVersion"})),
-                   cli::text_at(host, {"accelerator", "kind"}),
-                   reason.empty() ? "" : " (" + cli::printable(reason) + ")");
-      }
-    }
-    if (const json::Value* missing = cli::find(answer->body, {"missingProtections"});
-        missing != nullptr && missing->is_array() && !missing->get_array().empty()) {
-      fmt::print("\nThis machine or user cannot give:\n");
-      for (const json::Value& text : missing->get_array()) {
-        if (text.is_string()) fmt::print("  {}\n", cli::printable(std::string_view(text.get_string())));
-      }
-    }
-  }
-  if (!silent.empty())
-    return fail(ErrorCode::unavailable, fmt::format("these do not answer: {}; see the logs in {}", silent,
-                                                    (paths.home / "log").string()));
   return {};
 }
 

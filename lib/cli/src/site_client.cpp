@@ -48,6 +48,17 @@ ErrorCode code_for(int status, std::string_view name) {
   }
 }
 
+// "Nobody answers" in the words of somebody who wants to go on.
+Error explain(const Error& error, const Profile& profile) {
+  if (error.code != ErrorCode::unavailable) return error;
+  return {
+      ErrorCode::unavailable,
+      fmt::format(
+          "the site at {} does not answer; `bootseal up` starts it, `bootseal status` says what runs ({})",
+          profile.endpoint, error.message),
+      nullptr};
+}
+
 // The path and query of an absolute URL.
 std::string path_of(const std::string& url) {
   const std::size_t scheme = url.find("://");
@@ -142,7 +153,9 @@ Result<SiteClient::Answer> SiteClient::call(const std::string& method, const std
     call.headers.emplace_back("Content-Type", "application/json");
     call.body = json::serialize(body);
   }
-  BOOTSEAL_TRY(const net::Reply reply, client_->send(call));
+  const auto sent = client_->send(call);
+  if (!sent) return tl::unexpected(explain(sent.error(), profile_));
+  const net::Reply& reply = *sent;
   Answer answer;
   answer.status = reply.status;
   if (!reply.body.empty()) {
@@ -203,10 +216,11 @@ Result<json::Value> SiteClient::wait(const std::string& operation_path, std::sto
 Result<std::string> SiteClient::text(const std::string& path) {
   net::Call call;
   call.target = path;
-  BOOTSEAL_TRY(net::Reply reply, client_->send(call));
-  if (reply.status < 400) return std::move(reply.body);
-  const auto body = json::parse(reply.body);
-  return tl::unexpected(error_from_answer(reply.status, body ? *body : json::Value()));
+  auto reply = client_->send(call);
+  if (!reply) return tl::unexpected(explain(reply.error(), profile_));
+  if (reply->status < 400) return std::move(reply->body);
+  const auto body = json::parse(reply->body);
+  return tl::unexpected(error_from_answer(reply->status, body ? *body : json::Value()));
 }
 
 }  // namespace bootseal::cli
