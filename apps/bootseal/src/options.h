@@ -65,19 +65,16 @@ struct VmConsoleOptions {
   std::optional<double> timeout_seconds;
 };
 
-// -- site
-// ---------------------------------------------------------------------------------------------------------------------------
+// -- site --
 Status up(const Global& global, const UpOptions& options);
 Status down(const Global& global, const DownOptions& options);
 Status site_status(const Global& global);
 
-// -- images
-// -------------------------------------------------------------------------------------------------------------------------
+// -- images --
 Status image_build(const Global& global, const ImageBuildOptions& options);
 Status image_list(const Global& global);
 
-// -- virtual machines
-// -----------------------------------------------------------------------------------------------------------------
+// -- virtual machines --
 Status vm_create(const Global& global, const VmCreateOptions& options);
 Status vm_list(const Global& global, const std::string& group);
 Status vm_show(const Global& global, const VmName& vm);

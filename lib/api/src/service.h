@@ -37,8 +37,7 @@ void add_site_handlers(HandlerTable& table);
 // The WebSocket of one VM's serial console.
 void relay_console(Service& service, const net::Request& request, std::unique_ptr<net::WebSocket> client);
 
-// -- what handlers use
-// -----------------------------------------------------------------------------------------------------------------
+// -- what handlers use --
 net::Response arm_response(const model::ArmError& error);
 // "https://HOST", as the client named this server.
 std::string base_url(const net::Request& request);

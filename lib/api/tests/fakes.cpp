@@ -55,8 +55,7 @@ void FakeDaemon::stop() {
   std::filesystem::remove(socket_, ignored);
 }
 
-// -- FakeHost
-// ----------------------------------------------------------------------------------------------------------------------------
+// -- FakeHost --
 
 void FakeHost::fail_creation(std::string code, std::string message) {
   const std::lock_guard lock(mutex_);
@@ -271,8 +270,7 @@ net::Router FakeHost::router() {
   return router;
 }
 
-// -- FakeVault and FakeAttest
-// ----------------------------------------------------------------------------------------------------------------
+// -- FakeVault and FakeAttest --
 
 void FakeVault::refuse(bool refuse) {
   const std::lock_guard lock(mutex_);

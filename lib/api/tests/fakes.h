@@ -40,8 +40,7 @@ class FakeHost final : public FakeDaemon {
  public:
   using FakeDaemon::FakeDaemon;
 
-  // -- how it behaves
-  // ------------------------------------------------------------------------------------------------------------------
+  // -- how it behaves --
   void fail_creation(std::string code, std::string message);
   void fail_power(std::string code, std::string message);
   void behave();
@@ -52,8 +51,7 @@ class FakeHost final : public FakeDaemon {
   // As if the folder of the VM had been lost.
   void lose(const std::string& vm_id);
 
-  // -- what it was asked
-  // ---------------------------------------------------------------------------------------------------------------
+  // -- what it was asked --
   [[nodiscard]] std::optional<json::Object> assignment(const std::string& vm_id) const;
   [[nodiscard]] std::vector<std::string> vms() const;
   [[nodiscard]] std::size_t assignments() const;  // PUTs in all

@@ -88,8 +88,7 @@ TEST_F(RestartTest, ADeletionThatRanOutOfTimeIsCarriedOutAllTheSame) {
   EXPECT_TRUE(host_.vms().empty());
 }
 
-// -- SIGKILL of a whole process
-// ---------------------------------------------------------------------------------------------------------------
+// -- SIGKILL of a whole process --
 
 class KillTest : public SiteTest {
  protected:

@@ -219,7 +219,7 @@ std::vector<Endpoint> virtual_machines() {
       {"VirtualMachines_Update",
        "PATCH",
        kVm,
-       "Changes tags, size or security profile; If-Match is honoured",
+       "Changes tags, or the size from the next start on; If-Match is honoured",
        {},
        true,
        false,
