@@ -34,7 +34,7 @@ constexpr std::uint16_t kWinCertPkcs7 = 0x0002, kWinCertEfiGuid = 0x0ef1;
 constexpr Guid kCertTypePkcs7 = guid_literal("4aafd29d-68df-49ee-8aa9-347d375665a7");
 constexpr Guid kCertX509Sha256 = guid_literal("3bd2a492-96c0-4079-b420-fcf98ef103ed");
 constexpr std::size_t kMaximumSignatures = 16, kMaximumSignatureSize = std::size_t{1} << 20;
-constexpr std::size_t kMaximumNameSize = 256;
+constexpr std::size_t kMaximumNameSize = 128;
 
 // What OpenSSL left in its queue is of no use to anybody and must not reach the next caller.
 struct ClearedErrors {
@@ -67,6 +67,12 @@ std::string common_name(const X509_NAME* name) {
   if (size < 0) return {};
   std::string text(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
   OPENSSL_free(utf8);
+  if (text.size() > kMaximumNameSize) {
+    std::size_t end = kMaximumNameSize;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+      --end;  // not inside a character
+    text.resize(end);
+  }
   std::ranges::replace_if(
       text, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');
   return text;

@@ -197,6 +197,17 @@ TEST(Authenticode, RefusesADamagedCertificateTable) {
   EXPECT_THAT(image_signatures(image_of(damaged)).error().message, HasSubstr("no PKCS#7"));
 }
 
+TEST(CertificateCommonName, CutsLongNamesBetweenCharacters) {
+  // 64 characters, 253 bytes; 128 bytes would end inside a character.
+  const std::filesystem::path der = std::filesystem::path(testing::TempDir()) / "long.der";
+  std::string name = "x";
+  for (int i = 0; i < 63; ++i) name += "\xf0\x9f\x94\x92";
+  ASSERT_TRUE(run_checked(
+      {.arguments = {"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/dev/null",
+                     "-utf8", "-subj", "/CN=" + name, "-days", "1", "-outform", "DER", "-out", der}}));
+  EXPECT_EQ(*certificate_common_name(read_or_fail(der)), name.substr(0, 125));
+}
+
 TEST(CertificateCommonName, RefusesOtherBytes) {
   EXPECT_EQ(*certificate_common_name(read_or_fail(certificate_path("microsoft-uefi-ca-2023"))),
             "Microsoft UEFI CA 2023");

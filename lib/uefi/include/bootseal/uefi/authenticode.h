@@ -49,7 +49,8 @@ struct SecureBootJudgement {
 Result<SecureBootJudgement> judge_image(const PeImage& image, const SignatureDatabase& db,
                                         const SignatureDatabase& dbx);
 
-// Common name of the subject of a certificate; corrupt when it cannot be parsed.
+// Common name of the subject of a certificate, up to 128 bytes, "" when it has none; corrupt when it cannot
+// be parsed.
 Result<std::string> certificate_common_name(ByteSpan der);
 
 // What a shim trusts by itself: its .vendor_cert section (certificate or signature lists allowed and
