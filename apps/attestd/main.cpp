@@ -56,7 +56,8 @@ Status serve() {
   const std::filesystem::path folder = paths.folder_of("attestd");
   BOOTSEAL_TRY_STATUS(sandbox::enter_daemon(sandbox::Role::attestd, folder));
 
-  BOOTSEAL_TRY(const std::unique_ptr<store::Store> store, store::open_sqlite_store(folder / "store.sqlite"));
+  BOOTSEAL_TRY(const std::unique_ptr<store::Store> store,
+               store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
   Result<crypto::Certificate> site_ca = wait_for_site_ca(paths, stop_signals);
   if (!site_ca && site_ca.error().code == ErrorCode::cancelled) return {};
   if (!site_ca) return tl::unexpected(site_ca.error());

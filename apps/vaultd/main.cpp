@@ -65,7 +65,8 @@ Status serve(int passphrase_fd) {
   const std::filesystem::path folder = paths.folder_of("vaultd");
   BOOTSEAL_TRY_STATUS(sandbox::enter_daemon(sandbox::Role::vaultd, folder));
 
-  BOOTSEAL_TRY(const std::unique_ptr<store::Store> store, store::open_sqlite_store(folder / "store.sqlite"));
+  BOOTSEAL_TRY(const std::unique_ptr<store::Store> store,
+               store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
   const auto hash = [](ByteSpan bytes) { return crypto::sha256(bytes).to_hex(); };
   BOOTSEAL_TRY(const std::unique_ptr<log::AuditChain> audit,
                log::AuditChain::open(folder / "audit.jsonl", hash));

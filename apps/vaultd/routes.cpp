@@ -78,6 +78,11 @@ Result<std::optional<Bytes>> optional_base64(json::Reader& reader, std::string_v
   return std::make_optional(std::move(bytes));
 }
 
+template <typename Text>
+void wipe_text(Text& text) {
+  crypto::wipe({reinterpret_cast<std::byte*>(text.data()), text.size()});
+}
+
 Result<Response> issue_tpm_certificates(Vault& vault, const Request& request, const Caller& caller) {
   BOOTSEAL_TRY(const VmId vm, vm_of(request));
   BOOTSEAL_TRY(const json::Value body, request.json_body());
@@ -123,9 +128,14 @@ void add_key_routes(const std::function<void(std::string, std::string, unsigned,
        BOOTSEAL_TRY(const VmId vm, vm_of(request));
        BOOTSEAL_TRY(const Placement claim, placement_body(request));
        BOOTSEAL_TRY(const vault::ReleasedKey released, vault.release(caller, vm, claim));
-       return Response::json(200, {{"key", to_base64(released.key.view())},
-                                   {"name", vm.to_string()},
-                                   {"minimumGeneration", released.minimum_generation.value}});
+       std::string text = to_base64(released.key.view());
+       json::Object answer = {
+           {"key", text}, {"name", vm.to_string()}, {"minimumGeneration", released.minimum_generation.value}};
+       Response response = Response::json(200, answer);
+       // The transport still holds the body until it is sent; no other copy outlives this handler.
+       wipe_text(text);
+       wipe_text(answer.at("key").get_string());
+       return response;
      });
   on("PUT", "/v1/keys/{vmId}/generation", kHost,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {

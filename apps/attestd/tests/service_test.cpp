@@ -51,7 +51,7 @@ class Service : public testing::Test {
   }
 
   const std::string vm_ = test_vm().to_string();
-  const Site site_;
+  const Site site_{};
   const TestTpm tpm_{site_};
   FixedClock clock_{kNow};
   std::unique_ptr<store::Store> store_ = store::make_memory_store();

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "bootseal/attest/challenges.h"
+#include "bootseal/base/fds.h"
 #include "test_tpm.h"
 
 namespace bootseal::attest {
@@ -88,6 +89,21 @@ TEST(VerdictCodec, SurvivesARoundTrip) {
   EXPECT_EQ(json::serialize(to_json(*parse_verdict(document))), json::serialize(document));
   EXPECT_EQ(parse_verdict(to_json(pending_verdict()))->status, VerdictStatus::pending);
   EXPECT_FALSE(parse_verdict(*json::parse(R"({"status":"Fine"})")));
+}
+
+TEST(Reasons, EveryCodeIsInTheManual) {
+  const std::filesystem::path root(BOOTSEAL_SOURCE_DIR);
+  const std::string manual(as_text(*read_file(root / "docs/attestation.md", 1 << 20)));
+  const std::string codes(as_text(*read_file(root / "lib/attest/src/reasons.h", 1 << 20)));
+  std::size_t count = 0;
+  constexpr std::string_view kStart = "inline constexpr std::string_view k";
+  for (std::size_t at = codes.find(kStart); at != std::string::npos;
+       at = codes.find(kStart, at + 1), ++count) {
+    const std::size_t quote = codes.find('"', at) + 1;
+    const std::string code = codes.substr(quote, codes.find('"', quote) - quote);
+    EXPECT_THAT(manual, HasSubstr(code));
+  }
+  EXPECT_GT(count, 25U);
 }
 
 class Challenges : public ::testing::Test {

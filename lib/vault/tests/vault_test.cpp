@@ -50,7 +50,7 @@ struct Opened {
   static Result<Opened> open(const std::filesystem::path& folder, std::string_view passphrase = kPassphrase,
                              const Clock& clock = Clock::system()) {
     Opened opened;
-    BOOTSEAL_TRY(opened.store, store::open_sqlite_store(folder / "store.sqlite"));
+    BOOTSEAL_TRY(opened.store, store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
     BOOTSEAL_TRY(opened.audit, log::AuditChain::open(folder / "audit.jsonl", &hash, clock));
     BOOTSEAL_TRY(opened.vault,
                  Vault::open({folder, kQuick}, secret(passphrase), *opened.store, *opened.audit, clock));
@@ -208,6 +208,24 @@ TEST_F(VaultTest, KeysAreInNoFileInTheClear) {
     EXPECT_THAT(content, Not(HasSubstr(std::string(kPassphrase)))) << file.path();
     EXPECT_THAT(content, Not(HasSubstr("PRIVATE KEY"))) << file.path();
   }
+}
+
+TEST_F(VaultTest, DeletedKeyIsInNoFileEvenWrapped) {
+  const VmId vm = placed_vm();
+  const std::string record = (*opened_.store->get("keys/" + vm.to_string()))->value;
+  const std::string wrapped = record.substr(record.find("wrappedKey") + 13, 60);
+  const auto found = [&] {
+    std::size_t count = 0;
+    for (const auto& file : std::filesystem::directory_iterator(folder_.path())) {
+      count +=
+          std::string(as_text(*read_file(file.path(), 1 << 26))).find(wrapped) != std::string::npos ? 1U : 0U;
+    }
+    return count;
+  };
+  EXPECT_GT(found(), 0U);
+  ASSERT_TRUE(vault().remove(kHost, vm));
+  opened_ = {};
+  EXPECT_EQ(found(), 0U);
 }
 
 TEST_F(VaultTest, KeyOfOneVmDoesNotOpenInAnotherOnesPlace) {
