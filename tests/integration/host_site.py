@@ -169,7 +169,7 @@ class Host:
         check(done["state"] == "Succeeded", done)
         return self.status(vm)
 
-    def wait_stopped(self, vm, limit=120):
+    def wait_stopped(self, vm, limit=500):
         return wait_until(lambda: (lambda status: status if status["power"] == "Stopped" else None)(self.status(vm)), limit, f"{vm} is stopped")
 
     def guest_state(self, vm):

@@ -35,6 +35,19 @@ EventLoop::~EventLoop() {
   }
   wake();
   thread_.join();
+  // What the dropped tasks hold may post when it is destroyed: that is dropped in turn, while there is still
+  // a queue to take it.
+  for (;;) {
+    std::deque<Task> tasks;
+    std::map<TimerId, Timer> timers;
+    {
+      const std::lock_guard lock(mutex_);
+      tasks.swap(tasks_);
+      timers.swap(timers_);
+    }
+    if (tasks.empty() && timers.empty()) break;
+  }
+  watchers_.clear();
 }
 
 void EventLoop::wake() {

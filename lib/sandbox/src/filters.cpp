@@ -1,6 +1,8 @@
 #include "filters.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -27,13 +29,26 @@ int add_all(scmp_filter_ctx context, std::uint32_t action, std::span<const char*
   return 0;
 }
 
+// Adds a rule that holds when (argument & mask) == value.
+int add_masked(scmp_filter_ctx context, int call, unsigned argument, std::uint64_t mask,
+               std::uint64_t value) {
+  const scmp_arg_cmp comparison{argument, SCMP_CMP_MASKED_EQ, mask, value};
+  return seccomp_rule_add_array(context, SCMP_ACT_ALLOW, call, 1, &comparison);
+}
+
+// Threads, not processes.
+int allow_threads(scmp_filter_ctx context) {
+  if (const int problem = add_masked(context, SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD); problem != 0)
+    return problem;
+  // clone3 carries its flags in memory where a filter cannot look: ENOSYS makes glibc use clone.
+  return seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
 // Memory that is never executable: no new code in a process that reads hostile bytes.
 int allow_data_memory(scmp_filter_ctx context) {
   for (const char* name : {"mmap", "mprotect"}) {
     const int number = seccomp_syscall_resolve_name(name);
-    const int problem =
-        seccomp_rule_add(context, SCMP_ACT_ALLOW, number, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    if (problem != 0) return problem;
+    if (const int problem = add_masked(context, number, 2, PROT_EXEC, 0); problem != 0) return problem;
   }
   return 0;
 }
@@ -69,18 +84,11 @@ int guestd_rules(void* context) {
     return problem;
   // glibc's fstat() is newfstatat() with an empty path; with AT_EMPTY_PATH it may name descriptors only,
   // which the flag cannot prove, but a stat of a path gives no content and no descriptor.
-  if (const int problem = seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-                                           SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000, 0x1000));
+  if (const int problem = add_masked(context, SCMP_SYS(newfstatat), 3, AT_EMPTY_PATH, AT_EMPTY_PATH);
       problem != 0) {
     return problem;
   }
-  // Threads, not processes.
-  const int threads =
-      seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                       SCMP_A0(SCMP_CMP_MASKED_EQ, 0x00010000 /* CLONE_THREAD */, 0x00010000));
-  if (threads != 0) return threads;
-  // clone3 carries its flags in memory where a filter cannot look: ENOSYS makes glibc use clone.
-  return seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+  return allow_threads(context);
 }
 
 constexpr std::array kDaemonCalls = {
@@ -122,11 +130,7 @@ int daemon_rules(void* context) {
   if (const int problem = add_all(context, SCMP_ACT_ALLOW, kGuestdCalls); problem != 0) return problem;
   if (const int problem = add_all(context, SCMP_ACT_ALLOW, kDaemonCalls); problem != 0) return problem;
   if (const int problem = add_all(context, SCMP_ACT_KILL_PROCESS, kDaemonFatal); problem != 0) return problem;
-  const int threads =
-      seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                       SCMP_A0(SCMP_CMP_MASKED_EQ, 0x00010000 /* CLONE_THREAD */, 0x00010000));
-  if (threads != 0) return threads;
-  return seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+  return allow_threads(context);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include <string>
 
 #include "bootseal/base/fds.h"
+#include "ordinary_user.h"
 
 namespace bootseal::sandbox {
 namespace {
@@ -70,19 +71,28 @@ TEST(Identity, TheUidBaseComesFromTheEnvironmentAndNonsenseIsIgnored) {
 }
 
 TEST(Identity, RootGivesEachDaemonAndEachVmItsOwnUid) {
-  if (::geteuid() == 0) {
-    EXPECT_EQ(daemon_uid(Role::vaultd), uid_base() + 1);
-    EXPECT_EQ(daemon_uid(Role::attestd), uid_base() + 2);
-    EXPECT_EQ(daemon_uid(Role::controld), uid_base() + 3);
-    EXPECT_EQ(daemon_uid(Role::hostd), 0U);
-    EXPECT_EQ(vm_uid(0), uid_base() + 1000);
-    EXPECT_EQ(vm_uid(7), uid_base() + 1007);
-  }
+  if (::geteuid() != 0) return;
+  EXPECT_EQ(daemon_uid(Role::vaultd), uid_base() + 1);
+  EXPECT_EQ(daemon_uid(Role::attestd), uid_base() + 2);
+  EXPECT_EQ(daemon_uid(Role::controld), uid_base() + 3);
+  EXPECT_EQ(daemon_uid(Role::hostd), 0U);
+  EXPECT_EQ(vm_uid(0), uid_base() + 1000);
+  EXPECT_EQ(vm_uid(7), uid_base() + 1007);
+  // And says so still when it has dropped its own.
   EXPECT_EQ(run_in_child([]() {
-              if (::geteuid() == 0 && ::setuid(65534) != 0) return 1;
-              return daemon_uid(Role::vaultd) == ::geteuid() && vm_uid(3) == ::geteuid() ? 0 : 2;
+              return ::setuid(65534) == 0 && daemon_uid(Role::hostd) == 0 &&
+                             daemon_uid(Role::vaultd) == uid_base() + 1
+                         ? 0
+                         : 1;
             }),
             0);
+}
+
+TEST(Identity, OfAnOrdinaryUserIsOneForAll) {
+  if (!is_ordinary_user()) return;
+  EXPECT_EQ(daemon_uid(Role::vaultd), ::geteuid());
+  EXPECT_EQ(daemon_uid(Role::hostd), ::geteuid());
+  EXPECT_EQ(vm_uid(3), ::geteuid());
 }
 
 TEST(Daemon, AfterEnteringNoRightIsLeft) {
@@ -188,14 +198,14 @@ TEST(GuestdFilter, EndsTheProcessThatAsksForMore) {
       {"kill", []() { ::kill(1, 0); }},
       {"setuid", []() { ::syscall(SYS_setuid, 0); }},
   };
-  for (const auto& [name, attempt] : attempts) {
+  for (const auto& entry : attempts) {
     EXPECT_EQ(run_in_child([&]() {
                 if (!install_guestd_filter()) return 1;
-                attempt();
+                entry.second();
                 return 2;
               }),
               1000 + SIGSYS)
-        << name;
+        << entry.first;
   }
 }
 
@@ -208,15 +218,19 @@ TEST(GuestdFilter, OpeningAFileIsRefused) {
 }
 
 TEST(MissingProtections, AnOrdinaryUserIsToldAboutTheSharedUid) {
-  EXPECT_EQ(run_in_child([]() {
-              if (::geteuid() == 0 && ::setuid(65534) != 0) return 1;
-              const std::vector<std::string> missing = missing_protections();
-              return std::ranges::any_of(missing,
-                                         [](const std::string& line) {
-                                           return line.find("ordinary user") != std::string::npos;
-                                         })
-                         ? 0
-                         : 2;
+  if (!is_ordinary_user()) return;
+  const std::vector<std::string> missing = missing_protections();
+  EXPECT_TRUE(std::ranges::any_of(
+      missing, [](const std::string& line) { return line.find("ordinary user") != std::string::npos; }));
+}
+
+TEST(Daemon, AnOrdinaryUsersDaemonHasNoRightsLeftEither) {
+  if (!is_ordinary_user()) return;
+  const TemporaryFolder folder;
+  EXPECT_EQ(run_in_child([&]() {
+              if (!enter_daemon(Role::vaultd, folder.path() / "vaultd")) return 1;
+              if (status_field("NoNewPrivs") != "1" || status_field("Seccomp") != "2") return 2;
+              return ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : 3;
             }),
             0);
 }
