@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ranges>
 
 #include "bootseal/log/log.h"
 
@@ -44,9 +43,9 @@ Status Supervisor::start() {
   // VM processes whose hostd is gone become ours, so that they are reaped when they end.
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
     return fail_errno(errno, "becoming the reaper of orphaned VM processes");
-  for (const std::string_view name : kDaemons | std::views::reverse) {
-    if (const auto old = running_process(paths_, name)) {
-      report_(fmt::format("ending the bootseal-{} that an earlier supervisor left", name));
+  for (auto name = kDaemons.rbegin(); name != kDaemons.rend(); ++name) {
+    if (const auto old = running_process(paths_, *name)) {
+      report_(fmt::format("ending the bootseal-{} that an earlier supervisor left", *name));
       BOOTSEAL_TRY_STATUS(end_process(*old, kStopPatience));
     }
   }
@@ -131,7 +130,8 @@ Status Supervisor::run() {
 }
 
 void Supervisor::stop_all() {
-  for (const std::string_view name : kDaemons | std::views::reverse) {
+  for (auto next = kDaemons.rbegin(); next != kDaemons.rend(); ++next) {
+    const std::string_view name = *next;
     const auto child = children_.find(name);
     if (child == children_.end()) continue;
     if (child->second.running) {

@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
-#include "bootseal/base/ids.h"
+#include "bootseal/model/endpoint.h"
+#include "bootseal/model/resource_id.h"
 
 namespace bootseal::api::testing {
 namespace {
@@ -30,6 +32,41 @@ void set_target(net::Request& request, const std::string& target) {
     request.query.emplace(pair.substr(0, equals), equals < pair.size() ? pair.substr(equals + 1) : "");
     at = end + 1;
   }
+}
+
+bool matches(const std::string& path_template, const std::string& path) {
+  const auto parts = [](std::string_view text) {
+    std::vector<std::string> list;
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.find('/'), text.size());
+      if (end > 0) list.emplace_back(text.substr(0, end));
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return list;
+  };
+  const auto wanted = parts(path_template), given = parts(path);
+  return std::equal(wanted.begin(), wanted.end(), given.begin(), given.end(),
+                    [](const std::string& a, const std::string& b) {
+                      return a.starts_with('{') || model::equal_ignoring_case(a, b);
+                    });
+}
+
+// Every good answer has a status and a body that its endpoint declares.
+void expect_declared(const net::Request& request, const Reply& reply) {
+  if (reply.status >= 400) return;
+  for (const model::Endpoint& endpoint : model::endpoints()) {
+    if (endpoint.method != request.method || !matches(endpoint.path, request.path)) continue;
+    const auto answer = std::find_if(endpoint.out.begin(), endpoint.out.end(),
+                                     [&](const model::Answer& one) { return one.status == reply.status; });
+    ASSERT_NE(answer, endpoint.out.end()) << endpoint.operation_id << " answered " << reply.status;
+    EXPECT_EQ(reply.text.empty(), answer->schema == nullptr && answer->content_type == "application/json")
+        << endpoint.operation_id;
+    if (answer->schema == nullptr || reply.text.empty()) return;
+    const auto conformed = model::conform(*answer->schema, reply.body);
+    EXPECT_TRUE(conformed) << endpoint.operation_id << ": " << conformed.error().message;
+    return;
+  }
+  ADD_FAILURE() << request.method << " " << request.path << " is not declared";
 }
 
 }  // namespace
@@ -110,6 +147,7 @@ Reply SiteTest::call_as(const net::Peer& peer, const std::string& method, const 
   const net::Response response = router_->handle(request);
   Reply reply{response.status, response.headers, response.body, nullptr};
   if (const auto parsed = json::parse(response.body)) reply.body = *parsed;
+  expect_declared(request, reply);
   return reply;
 }
 

@@ -73,6 +73,8 @@ SchemaRef site_status() {
   const SchemaRef daemon =
       object_schema("DaemonStatus", {{"name", text()}, {"answers", boolean_schema()}, {"message", text()}});
   return object_schema("SiteStatus", {{"version", text()},
+                                      {"tenant", text()},
+                                      {"subscription", text()},
                                       {"daemons", array_schema(daemon)},
                                       {"hosts", array_schema(any_schema())},
                                       {"missingProtections", array_schema(text())},
