@@ -53,6 +53,9 @@ Status serve() {
   const std::filesystem::path socket = paths.socket_of("attestd");
   // Everybody may connect; what a caller may do is decided by its uid.
   BOOTSEAL_TRY(UniqueFd listener, listen_unix(socket, 0666));
+  // Before the own uid is given up: the table depends on who started the daemon.
+  const attestd::Callers callers{sandbox::daemon_uid(sandbox::Role::hostd),
+                                 sandbox::daemon_uid(sandbox::Role::controld)};
   const std::filesystem::path folder = paths.folder_of("attestd");
   BOOTSEAL_TRY_STATUS(sandbox::enter_daemon(sandbox::Role::attestd, folder));
 
@@ -65,8 +68,6 @@ Status serve() {
 
   net::ServerOptions options;
   options.unix_listener = std::move(listener);
-  const attestd::Callers callers{sandbox::daemon_uid(sandbox::Role::hostd),
-                                 sandbox::daemon_uid(sandbox::Role::controld)};
   BOOTSEAL_TRY(const std::unique_ptr<net::Server> server,
                net::Server::start(std::move(options), attestd::make_routes(attestor, callers)));
   log::info("attest.serving", {{"socket", socket.string()}, {"ca", site_ca->subject()}});

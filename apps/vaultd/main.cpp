@@ -62,6 +62,10 @@ Status serve(int passphrase_fd) {
   const std::filesystem::path socket = paths.socket_of("vaultd");
   // Everybody may connect; what a caller may do is decided by its uid.
   BOOTSEAL_TRY(UniqueFd listener, listen_unix(socket, 0666));
+  // Before the own uid is given up: the table depends on who started the daemon.
+  const vaultd::Callers callers{sandbox::daemon_uid(sandbox::Role::hostd),
+                                sandbox::daemon_uid(sandbox::Role::controld),
+                                sandbox::daemon_uid(sandbox::Role::attestd)};
   const std::filesystem::path folder = paths.folder_of("vaultd");
   BOOTSEAL_TRY_STATUS(sandbox::enter_daemon(sandbox::Role::vaultd, folder));
 
@@ -75,9 +79,6 @@ Status serve(int passphrase_fd) {
 
   net::ServerOptions options;
   options.unix_listener = std::move(listener);
-  const vaultd::Callers callers{sandbox::daemon_uid(sandbox::Role::hostd),
-                                sandbox::daemon_uid(sandbox::Role::controld),
-                                sandbox::daemon_uid(sandbox::Role::attestd)};
   BOOTSEAL_TRY(const std::unique_ptr<net::Server> server,
                net::Server::start(std::move(options), vaultd::make_routes(*vault, callers)));
   log::info("vault.serving", {{"socket", socket.string()}, {"ca", vault->ca_certificate().subject()}});
