@@ -23,6 +23,8 @@ using namespace bootseal;
 
 // VMs that start at once share these threads; each start blocks one of them for about a second.
 constexpr unsigned kWorkers = 16;
+// Long polls and attestations wait in their handlers.
+constexpr std::size_t kHandlers = 32;
 constexpr std::chrono::milliseconds kStopGrace{3000};
 
 constexpr std::string_view kUsage =
@@ -127,7 +129,7 @@ Status serve(const Settings& settings) {
 
   net::ServerOptions options;
   options.unix_listener = std::move(listener);
-  options.workers = kWorkers;
+  options.workers = kHandlers;
   BOOTSEAL_TRY(
       const auto server,
       net::Server::start(std::move(options),

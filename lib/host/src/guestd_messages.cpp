@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "display_text.h"
+
 namespace bootseal::host {
 namespace {
 
@@ -22,7 +24,7 @@ Result<Generation> parse_ready_line(std::string_view line) {
     BOOTSEAL_TRY(json::Reader error, reader.object("error"));
     BOOTSEAL_TRY(const std::string code, error.string("code"));
     BOOTSEAL_TRY(std::string text, error.string("message"));
-    return fail(error_code_from_name(code), text.substr(0, 2000));
+    return fail(error_code_from_name(code), display_text(text, 2000));
   }
   if (message->name != "ready") return fail(ErrorCode::corrupt, "guestd's ready line is not understood");
   BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
@@ -71,7 +73,7 @@ Result<GuestdEvent> parse_guestd_event(const PeerMessage& message) {
   } else if (message.name == "tpm.failed") {
     BOOTSEAL_TRY(const std::string text, reader.string_or("message", ""));
     event.kind = GuestdEvent::Kind::tpm_failed;
-    event.message = text.substr(0, kText);
+    event.message = display_text(text, kText);
   }
   return event;
 }

@@ -5,6 +5,7 @@
 #include <future>
 
 #include "bootseal/log/log.h"
+#include "display_text.h"
 
 namespace bootseal::host {
 namespace {
@@ -12,14 +13,8 @@ namespace {
 constexpr json::Limits kMessageLimits{.bytes = std::size_t{2} << 20, .depth = 32};
 constexpr std::size_t kTextLimit = 1000;
 
-// Text of a peer that goes into messages: bounded, and without control characters that could disturb a log or
-// a terminal.
 std::string safe_text(std::string_view text) {
-  std::string safe(text.substr(0, kTextLimit));
-  for (char& letter : safe) {
-    if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = ' ';
-  }
-  return safe;
+  return display_text(text, kTextLimit);
 }
 
 Result<PeerMessage> parse_answer(Dialect dialect, json::Reader& reader, const json::Object& object) {

@@ -9,6 +9,7 @@
 
 #include "bootseal/host/qemu_command.h"
 #include "bootseal/log/log.h"
+#include "display_text.h"
 
 namespace bootseal::host {
 namespace {
@@ -20,8 +21,11 @@ constexpr std::size_t kConsoleInput = 64 * 1024;
 constexpr std::chrono::seconds kReconnectDelay{5};
 constexpr std::chrono::seconds kDumpLimit{120};
 
+constexpr std::size_t kShortText = 200;
+constexpr std::size_t kLastWords = 600;
+
 std::string short_text(std::string_view text) {
-  return std::string(text.substr(0, 200));
+  return display_text(text, kShortText);
 }
 
 }  // namespace
@@ -184,8 +188,8 @@ std::string QemuMachine::last_words() const {
   if (!content) return {};
   std::string_view text = as_text(*content);
   while (text.ends_with('\n')) text.remove_suffix(1);
-  if (text.size() > 600) text.remove_prefix(text.size() - 600);
-  return std::string(text);
+  if (text.size() > kLastWords) text.remove_prefix(text.size() - kLastWords);
+  return display_text(text, kLastWords);
 }
 
 void QemuMachine::type_on_console(std::string_view text) {

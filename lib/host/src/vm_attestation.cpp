@@ -48,6 +48,23 @@ void Vm::stop_attesting() {
                       "the virtual machine does not run; a verdict is about a machine that runs");
 }
 
+// The guest decides how often its agent says hello, so hostd decides how often that means evidence and a
+// verdict.
+void Vm::attest_after_hello() {
+  if (hello_timer_ != 0) {
+    hello_again_ = true;
+    return;
+  }
+  hello_again_ = false;
+  hello_timer_ = strand_->post_after(environment_.options.hello_pause, [weak = weak_from_this()]() {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->hello_timer_ = 0;
+    if (self->hello_again_) self->attest_after_hello();
+  });
+  if (machine()) attest_now(nullptr);
+}
+
 void Vm::answer_waiting(const Result<json::Value>& answer) {
   std::vector<AttestCallback> waiting;
   waiting.swap(waiting_for_verdict_);

@@ -14,6 +14,7 @@
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
 #include "bootseal/uefi/boot_diagnosis.h"
+#include "display_text.h"
 
 namespace bootseal::host {
 namespace {
@@ -91,9 +92,14 @@ void Vm::on_reset(std::uint64_t run) {
 void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {
   if (run != run_ || !machine()) return;
   const Record now = record();
-  log::info("agent.hello", {{"vm", now.assignment.vm.to_string()},
-                            {"agentVersion", hello.agent_version},
-                            {"kernelRelease", hello.kernel_release}});
+  static log::RateLimit limit(1, 20);
+  std::uint64_t left_out = 0;
+  if (limit.allow(left_out)) {
+    log::info("agent.hello", {{"vm", now.assignment.vm.to_string()},
+                              {"agentVersion", hello.agent_version},
+                              {"kernelRelease", hello.kernel_release},
+                              {"leftOut", left_out}});
+  }
   agent_spoke_ = true;
   stop_watching_boot();
   if (now.boot.outcome != "Booted") {
@@ -104,7 +110,7 @@ void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {
           environment_.clock.now()};
     });
   }
-  if (now.assignment.trusted() && now.assignment.vtpm) attest_now(nullptr);
+  if (now.assignment.trusted() && now.assignment.vtpm) attest_after_hello();
 }
 
 bool Vm::has_room_for_dump(const Record& record) const {
@@ -146,6 +152,9 @@ void Vm::diagnose() {
     diagnosis = uefi::diagnose_boot({.serial = serial, .memory = memory, .agent_spoke = agent_spoke_});
     event_log = uefi::scan_memory(memory).event_log;
   }
+  // Names of files come from the guest's memory and its console.
+  diagnosis.file = display_text(diagnosis.file, 300);
+  diagnosis.message = display_text(diagnosis.message, 1000);
   const std::string outcome(uefi::boot_outcome_name(diagnosis.outcome));
   const bool is_end = diagnosis.outcome == uefi::BootOutcome::refused ||
                       diagnosis.outcome == uefi::BootOutcome::nothing_to_boot;

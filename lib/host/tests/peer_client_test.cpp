@@ -8,6 +8,7 @@
 #include <future>
 #include <thread>
 
+#include "display_text.h"
 #include "guestd_messages.h"
 #include "qemu_machine.h"
 
@@ -219,11 +220,34 @@ TEST(GuestdMessages, StatusEventsAndKeys) {
             R"({"akCertificate":"Ag==","ekEccCertificate":"AQ=="})");
 }
 
+TEST(DisplayText, IsCutBetweenCharactersAndHasNoControls) {
+  EXPECT_EQ(display_text("plain", 10), "plain");
+  EXPECT_EQ(display_text("\x1b]0;title\x07", 100), " ]0;title ");
+  EXPECT_EQ(display_text("a\xC2\x9B"
+                         "31m",
+                         100),
+            "a  31m");
+  EXPECT_EQ(display_text("Gr\xC3\xBC\xC3\x9F"
+                         "e",
+                         100),
+            "Gr\xC3\xBC\xC3\x9F"
+            "e");
+  EXPECT_EQ(display_text("Gr\xC3\xBC\xC3\x9F"
+                         "e",
+                         3),
+            "Gr");
+  EXPECT_EQ(display_text("Gr\xC3\xBC\xC3\x9F"
+                         "e",
+                         4),
+            "Gr\xC3\xBC");
+}
+
 TEST(AgentHello, IsCutAndChecked) {
   const auto hello = parse_agent_hello(
       json::Object{{"event", "hello"}, {"agentVersion", std::string(1000, 'v')}, {"kernelRelease", "6.1"}});
   EXPECT_EQ(hello->agent_version.size(), 200U);
   EXPECT_EQ(hello->kernel_release, "6.1");
+  EXPECT_EQ(parse_agent_hello(json::Object{{"agentVersion", "1\x1b[2J\n2"}})->agent_version, "1 [2J 2");
   EXPECT_FALSE(parse_agent_hello(json::Object{{"event", "hello"}}));
   EXPECT_FALSE(parse_agent_hello("hello"));
 }

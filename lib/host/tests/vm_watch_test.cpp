@@ -153,6 +153,17 @@ TEST_F(VmTest, AnAgentThatRefusesIsUnknownAndAskedAgain) {
   EXPECT_EQ(verdict(), "Healthy");
 }
 
+TEST_F(VmTest, AnAgentThatKeepsSayingHelloIsAskedNowAndThen) {
+  start();
+  for (int i = 0; i < 50; ++i) {
+    hello();
+    if (machine().pending) answer(evidence());
+  }
+  EXPECT_EQ(script_.count("attest.challenge"), 1);
+  executor_->advance(std::chrono::seconds(6));
+  EXPECT_EQ(script_.count("attest.challenge"), 2);
+}
+
 TEST_F(VmTest, AttestdMayBeAway) {
   start();
   script_.fail_with("attest.challenge", ErrorCode::unavailable, 3);

@@ -27,7 +27,9 @@ inline bool is_ordinary_user() {
   };
   const Result<CommandOutput> output = run_command(command);
   EXPECT_TRUE(output) << output.error().describe();
-  if (output) EXPECT_EQ(output->exit_code, 0) << output->standard_output << output->standard_error;
+  if (output) {
+    EXPECT_EQ(output->exit_code, 0) << output->standard_output << output->standard_error;
+  }
   return false;
 }
 

@@ -24,6 +24,8 @@ struct VmOptions {
   std::chrono::milliseconds button_interval{
       15'000};  // the power button is pressed again while the guest does not react
   std::chrono::milliseconds evidence_limit{90'000};
+  std::chrono::milliseconds hello_pause{
+      5000};  // an agent that says hello more often is not asked for evidence each time
   std::chrono::milliseconds attest_interval{std::chrono::hours(8)};
   std::chrono::milliseconds first_retry{500}, last_retry{30'000};
   std::chrono::milliseconds patience{
@@ -144,6 +146,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   // vm_attestation.cpp
   void begin_attestation();
   void attest_now(AttestCallback done);
+  void attest_after_hello();
   void on_evidence(std::uint64_t run, const std::string& challenge_id, const Result<json::Value>& evidence);
   void attestation_failed(const Error& error);
   void stop_attesting();
@@ -193,7 +196,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   bool evidence_under_way_ = false;
   bool had_verdict_ = false;
   std::vector<AttestCallback> waiting_for_verdict_;
-  TimerId attest_timer_ = 0;
+  TimerId attest_timer_ = 0, hello_timer_ = 0;
+  bool hello_again_ = false;
   std::chrono::milliseconds attest_retry_{0};
 };
 
