@@ -57,13 +57,19 @@ Status write_pid_file(const Paths& paths, std::string_view name, const ProcessId
 }
 
 std::optional<ProcessIdentity> running_process(const Paths& paths, std::string_view name) {
-  const auto content = read_file(pid_file(paths, name), kPidFileSize);
-  if (!content) return std::nullopt;
-  std::istringstream text{std::string(as_text(*content))};
-  ProcessIdentity process;
-  if (!(text >> process.pid >> process.start_time_ticks) || process.pid <= 0 || !is_running(process))
-    return std::nullopt;
-  return process;
+  if (const auto content = read_file(pid_file(paths, name), kPidFileSize)) {
+    std::istringstream text{std::string(as_text(*content))};
+    ProcessIdentity process;
+    if (text >> process.pid >> process.start_time_ticks && process.pid > 0 && is_running(process))
+      return process;
+  }
+  // The credentials of the other end are those of the process that began to listen.
+  const auto socket = connect_unix(paths.socket_of(name));
+  if (!socket) return std::nullopt;
+  const auto peer = peer_credentials(socket->get());
+  if (!peer || peer->pid <= 0) return std::nullopt;
+  const auto process = identify_process(peer->pid);
+  return process && is_running(*process) ? std::optional(*process) : std::nullopt;
 }
 
 Result<ProcessIdentity> start_daemon(const Paths& paths, std::string_view name,

@@ -19,7 +19,8 @@ inline constexpr std::string_view kSupervisor = "up";
 // RUN/NAME.pid: "PID START_TIME_TICKS\n", so that a reused pid is never taken for the process.
 std::filesystem::path pid_file(const Paths& paths, std::string_view name);
 Status write_pid_file(const Paths& paths, std::string_view name, const ProcessIdentity& process);
-// The process of the pid file while it runs; nullopt when there is none.
+// The process of the pid file while it runs; for a daemon whose pid file is lost (its supervisor was killed
+// before it wrote it) the process that listens on its socket. nullopt when there is none.
 std::optional<ProcessIdentity> running_process(const Paths& paths, std::string_view name);
 
 // Starts a daemon with its standard error appended to HOME/log/NAME.log. vaultd reads its passphrase from

@@ -152,6 +152,16 @@ TEST_F(SupervisorTest, TakesOverFromASupervisorThatWasKilled) {
   EXPECT_NE(pid_of("attestd"), orphan);
 }
 
+TEST_F(SupervisorTest, ADaemonWhosePidFileIsLostIsFoundByItsSocket) {
+  start();
+  const std::int64_t orphan = pid_of("hostd");
+  end(SIGKILL);
+  std::filesystem::remove(pid_file(paths_, "hostd"));
+  ASSERT_TRUE(running_process(paths_, "hostd"));
+  EXPECT_EQ(running_process(paths_, "hostd")->pid, orphan);
+  EXPECT_THAT(start(), HasSubstr("ending the bootseal-hostd that an earlier supervisor left"));
+}
+
 TEST_F(SupervisorTest, ADaemonThatDoesNotStartEndsTheStartWithItsOwnWords) {
   std::ofstream(paths_.run / "hostd.broken") << "x";
   const std::string output = start();
