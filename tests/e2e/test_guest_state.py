@@ -9,7 +9,7 @@ from site_under_test import check
 VM = "sealed"
 
 
-VM_UNIQUE_ID, EXTENDED_FILE_TABLE = 7, 63
+VM_UNIQUE_ID = 7
 
 
 def stored_files(content):
@@ -73,7 +73,7 @@ def test_five_refusals_each_with_its_own_reason(site):
     path.unlink()
     start_refused(site, "GuestStateMissing", "missing")
     put(site.guest_state_file("other").read_bytes())
-    start_refused(site, "GuestStateForeign", "another VM")
+    start_refused(site, "GuestStateForeign", "belongs to VM")
     for file_id, (offset, size) in stored_files(good).items():
         if file_id == VM_UNIQUE_ID:
             continue
