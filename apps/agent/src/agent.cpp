@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "bootseal/tpm/device.h"
 #include "evidence.h"
-#include "tpm_device.h"
 
 namespace bootseal::agent {
 namespace {
@@ -19,7 +19,7 @@ json::Value error_answer(const json::Value& id, const Error& error) {
 Result<json::Value> attest(const Settings& settings, json::Reader& request) {
   BOOTSEAL_TRY(json::Reader params, request.object("params"));
   BOOTSEAL_TRY(const Challenge challenge, read_challenge(params));
-  BOOTSEAL_TRY(TpmDevice device, TpmDevice::open(settings.tpm));
+  BOOTSEAL_TRY(tpm::Device device, tpm::Device::open(settings.tpm));
   return collect_evidence(device, challenge, settings.event_log, Machine::describe(), settings.version);
 }
 

@@ -107,7 +107,7 @@ class AgentTest : public ::testing::Test {
       "3082000830060201"
       "01020102");
   Bytes nonce_ = Bytes(32, std::byte{0x5A});
-  std::optional<testing::TpmServer> server_;
+  std::optional<tpm::testing::TpmServer> server_;
 };
 
 TEST_F(AgentTest, GivesEvidenceThatVerifies) {

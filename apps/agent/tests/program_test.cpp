@@ -89,7 +89,7 @@ TEST_F(ProgramTest, ServesOneHostAfterTheOther) {
   ASSERT_TRUE(client.nv_define(tpm::kOwner, tpm::kNvAttestationKeyCertificate,
                                tpm::kNvOwnerWrite | tpm::kNvOwnerRead, 8));
   ASSERT_TRUE(client.nv_write(tpm::kOwner, tpm::kNvAttestationKeyCertificate, Bytes(8, std::byte{1})));
-  const testing::TpmServer server(*tpm, folder_ / "tpm");
+  const tpm::testing::TpmServer server(*tpm, folder_ / "tpm");
   // As large as real logs get, so that an answer does not fit the socket's buffer.
   ASSERT_TRUE(replace_file(folder_ / "log", Bytes(600000, std::byte{'e'})));
   Host host(folder_ / "port");

@@ -4,84 +4,18 @@
 
 #include <algorithm>
 
+#include "client_parts.h"
+
 namespace bootseal::tpm {
 namespace {
 
-constexpr std::size_t kMaximumPublic = 1024, kMaximumPrivate = 2048, kMaximumName = 66, kMaximumDigest = 64;
-constexpr std::size_t kMaximumCreationData = 1024, kMaximumAttest = 2048, kMaximumSensitive = 256;
-constexpr std::uint16_t kMaximumNvPiece = 1024;
-constexpr std::uint32_t kPropertyNvBufferMaximum = 0x0000012C;
 constexpr std::uint32_t kCapabilityHandles = 1, kCapabilityProperties = 6;
 constexpr std::uint32_t kResponseInitialize = 0x100, kResponseYielded = 0x908, kResponseTesting = 0x90A,
                         kResponseRetry = 0x922;
 constexpr unsigned kCommandAttempts = 8;
-constexpr std::uint8_t kSessionPolicy = 0x01, kSessionTrial = 0x03;
-constexpr std::size_t kMinimumNonce = 16;
 constexpr unsigned kPcrReadAttempts = 16;
 constexpr std::uint32_t kHandlesPerPage = 64;
 constexpr std::size_t kMaximumHandles = 4096;
-
-std::uint16_t id_of(Algorithm algorithm) {
-  return static_cast<std::uint16_t>(algorithm);
-}
-
-Bytes sized(ByteSpan content) {
-  ByteWriter writer;
-  write_sized(writer, content);
-  return writer.take();
-}
-
-Status at_end(const ByteReader& reader, CommandCode code) {
-  if (reader.at_end()) return {};
-  return fail(ErrorCode::corrupt,
-              fmt::format("{}: {} bytes too many in the response", command_name(code), reader.remaining()));
-}
-
-// The part of a response parameter area that is one TPM2B and nothing else.
-Result<Bytes> only_sized(const Reply& reply, std::size_t maximum, CommandCode code, std::string_view field) {
-  ByteReader reader(reply.parameters);
-  BOOTSEAL_TRY(const ByteSpan content, read_sized(reader, maximum, field));
-  BOOTSEAL_TRY_STATUS(at_end(reader, code));
-  return to_bytes(content);
-}
-
-// creationData, creationHash and creationTicket of Create and CreatePrimary.
-Status skip_creation(ByteReader& reader) {
-  BOOTSEAL_TRY_STATUS(read_sized(reader, kMaximumCreationData, "the creation data"));
-  BOOTSEAL_TRY_STATUS(read_sized(reader, kMaximumDigest, "the creation hash"));
-  BOOTSEAL_TRY_STATUS(reader.be16("the tag of the creation ticket"));
-  BOOTSEAL_TRY_STATUS(reader.be32("the hierarchy of the creation ticket"));
-  BOOTSEAL_TRY_STATUS(read_sized(reader, kMaximumDigest, "the creation ticket"));
-  return {};
-}
-
-// inSensitive (empty authorization), inPublic, no outside info, no creation PCRs.
-Bytes creation_parameters(ByteSpan data, ByteSpan public_area) {
-  ByteWriter sensitive;
-  write_sized(sensitive, {});
-  write_sized(sensitive, data);
-  ByteWriter writer;
-  write_sized(writer, sensitive.view());
-  write_sized(writer, public_area);
-  write_sized(writer, {});
-  writer.be32(0);
-  return writer.take();
-}
-
-// A keyed-hash object that only its policy opens.
-Bytes sealed_public(ByteSpan policy) {
-  ByteWriter writer;
-  writer.be16(kAlgKeyedHash).be16(id_of(Algorithm::sha256)).be32(kFixedTpm | kFixedParent);
-  write_sized(writer, policy);
-  writer.be16(kAlgNull);
-  write_sized(writer, {});
-  return writer.take();
-}
-
-Status check_selection(PcrSelection selection) {
-  if (selection.mask != 0 && selection.mask < (1U << kPcrCount)) return {};
-  return fail(ErrorCode::invalid_argument, "a PCR selection names at least one PCR, all below 24");
-}
 
 struct PcrPage {
   std::uint32_t update_counter = 0;
@@ -277,105 +211,6 @@ Result<CreatedObject> Client::read_public(Handle handle) {
   return CreatedObject{handle, to_bytes(public_area), to_bytes(name)};
 }
 
-Status Client::nv_define(Handle hierarchy, Handle index, std::uint32_t attributes, std::uint16_t size,
-                         ByteSpan policy) {
-  ByteWriter nv_public;
-  nv_public.be32(index).be16(id_of(Algorithm::sha256)).be32(attributes);
-  write_sized(nv_public, policy);
-  nv_public.be16(size);
-  ByteWriter writer;
-  write_sized(writer, {});
-  write_sized(writer, nv_public.view());
-  BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_define_space,
-                           .handles = {hierarchy},
-                           .sessions = {kPasswordSession},
-                           .parameters = writer.take()}));
-  return {};
-}
-
-Status Client::nv_undefine(Handle hierarchy, Handle index) {
-  BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_undefine_space,
-                           .handles = {hierarchy, index},
-                           .sessions = {kPasswordSession},
-                           .parameters = {}}));
-  return {};
-}
-
-Result<std::uint16_t> Client::nv_piece_size() {
-  if (!nv_piece_size_) {
-    BOOTSEAL_TRY(const std::uint32_t maximum, property(kPropertyNvBufferMaximum));
-    if (maximum == 0) return fail(ErrorCode::corrupt, "the TPM says its NV buffer has no bytes");
-    nv_piece_size_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(maximum, kMaximumNvPiece));
-  }
-  return *nv_piece_size_;
-}
-
-Status Client::nv_write(Handle authority, Handle index, ByteSpan data) {
-  if (data.size() > 0xFFFF) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{} bytes do not fit NV index 0x{:08x}", data.size(), index));
-  }
-  BOOTSEAL_TRY(const std::size_t piece_size, nv_piece_size());
-  std::size_t offset = 0;
-  do {
-    const ByteSpan piece = data.subspan(offset, std::min(piece_size, data.size() - offset));
-    ByteWriter writer;
-    write_sized(writer, piece);
-    writer.be16(static_cast<std::uint16_t>(offset));
-    BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_write,
-                             .handles = {authority, index},
-                             .sessions = {kPasswordSession},
-                             .parameters = writer.take()}));
-    offset += piece.size();
-  } while (offset < data.size());
-  return {};
-}
-
-Status Client::nv_increment(Handle authority, Handle index) {
-  BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_increment,
-                           .handles = {authority, index},
-                           .sessions = {kPasswordSession},
-                           .parameters = {}}));
-  return {};
-}
-
-Result<NvPublic> Client::nv_read_public(Handle index) {
-  BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::nv_read_public, .handles = {index}}));
-  ByteReader reader(reply.parameters);
-  BOOTSEAL_TRY(const ByteSpan area, read_sized(reader, kMaximumPublic, "the NV public area"));
-  BOOTSEAL_TRY_STATUS(read_sized(reader, kMaximumName, "the name of the NV index"));
-  BOOTSEAL_TRY_STATUS(at_end(reader, CommandCode::nv_read_public));
-  ByteReader fields(area);
-  NvPublic nv;
-  BOOTSEAL_TRY(nv.index, fields.be32("the NV index"));
-  BOOTSEAL_TRY_STATUS(fields.be16("the name algorithm of the NV index"));
-  BOOTSEAL_TRY(nv.attributes, fields.be32("the NV attributes"));
-  BOOTSEAL_TRY(const ByteSpan policy, read_sized(fields, kMaximumDigest, "the NV policy"));
-  nv.policy = to_bytes(policy);
-  BOOTSEAL_TRY(nv.data_size, fields.be16("the NV data size"));
-  BOOTSEAL_TRY_STATUS(at_end(fields, CommandCode::nv_read_public));
-  return nv;
-}
-
-Result<Bytes> Client::nv_read(Handle authority, Handle index) {
-  BOOTSEAL_TRY(const NvPublic nv, nv_read_public(index));
-  BOOTSEAL_TRY(const std::size_t piece_size, nv_piece_size());
-  Bytes data;
-  do {
-    const std::size_t wanted = std::min(piece_size, nv.data_size - data.size());
-    ByteWriter writer;
-    writer.be16(static_cast<std::uint16_t>(wanted)).be16(static_cast<std::uint16_t>(data.size()));
-    BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::nv_read,
-                                         .handles = {authority, index},
-                                         .sessions = {kPasswordSession},
-                                         .parameters = writer.take()}));
-    BOOTSEAL_TRY(const Bytes piece, only_sized(reply, wanted, CommandCode::nv_read, "the NV data"));
-    if (piece.size() != wanted) return fail(ErrorCode::corrupt, "TPM2_NV_Read: fewer bytes than asked for");
-    append(data, piece);
-  } while (data.size() < nv.data_size);
-  return data;
-}
-
 Result<Quote> Client::quote(Handle key, ByteSpan nonce, PcrSelection selection) {
   BOOTSEAL_TRY_STATUS(check_selection(selection));
   if (nonce.size() > kMaximumDigest) {
@@ -393,131 +228,6 @@ Result<Quote> Client::quote(Handle key, ByteSpan nonce, PcrSelection selection) 
   ByteReader reader(reply.parameters);
   BOOTSEAL_TRY(const ByteSpan attest, read_sized(reader, kMaximumAttest, "the attestation structure"));
   return Quote{to_bytes(attest), to_bytes(reader.rest())};
-}
-
-Result<Handle> Client::start_policy_session(bool trial) {
-  // No HMAC is computed in these sessions, so the caller's nonce carries no meaning.
-  ByteWriter writer;
-  writer.be16(kMinimumNonce).fill(kMinimumNonce);
-  write_sized(writer, {});
-  writer.u8(trial ? kSessionTrial : kSessionPolicy).be16(kAlgNull).be16(id_of(Algorithm::sha256));
-  BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::start_auth_session,
-                                       .handles = {kNullHierarchy, kNullHierarchy},
-                                       .sessions = {},
-                                       .parameters = writer.take(),
-                                       .returns_handle = true}));
-  return reply.handle;
-}
-
-Status Client::policy_pcr(Handle session, PcrSelection selection) {
-  // An empty digest asks for the values of now.
-  ByteWriter writer;
-  write_sized(writer, {});
-  write_pcr_selection(writer, selection);
-  BOOTSEAL_TRY_STATUS(run(
-      {.code = CommandCode::policy_pcr, .handles = {session}, .sessions = {}, .parameters = writer.take()}));
-  return {};
-}
-
-Result<Bytes> Client::pcr_policy_digest(PcrSelection selection) {
-  BOOTSEAL_TRY(const Handle session, start_policy_session(/*trial=*/true));
-  auto digest = [&]() -> Result<Bytes> {
-    BOOTSEAL_TRY_STATUS(policy_pcr(session, selection));
-    BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::policy_get_digest, .handles = {session}}));
-    return only_sized(reply, kMaximumDigest, CommandCode::policy_get_digest, "the policy digest");
-  }();
-  const Status flushed = flush_context(session);
-  if (digest && !flushed) return tl::unexpected(flushed.error());
-  return digest;
-}
-
-Result<SealedObject> Client::seal_to_pcrs(Handle parent, ByteSpan data, PcrSelection selection) {
-  BOOTSEAL_TRY_STATUS(check_selection(selection));
-  if (data.empty() || data.size() > 128) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{} bytes cannot be sealed: 1 to 128 can", data.size()));
-  }
-  BOOTSEAL_TRY(const Bytes policy, pcr_policy_digest(selection));
-  BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::create,
-                                       .handles = {parent},
-                                       .sessions = {kPasswordSession},
-                                       .parameters = creation_parameters(data, sealed_public(policy))}));
-  ByteReader reader(reply.parameters);
-  BOOTSEAL_TRY(const ByteSpan private_part, read_sized(reader, kMaximumPrivate, "the private part"));
-  BOOTSEAL_TRY(const ByteSpan public_area, read_sized(reader, kMaximumPublic, "the public area"));
-  BOOTSEAL_TRY_STATUS(skip_creation(reader));
-  BOOTSEAL_TRY_STATUS(at_end(reader, CommandCode::create));
-  return SealedObject{to_bytes(private_part), to_bytes(public_area)};
-}
-
-Result<Bytes> Client::unseal_with_pcrs(Handle parent, const SealedObject& object, PcrSelection selection) {
-  BOOTSEAL_TRY_STATUS(check_selection(selection));
-  if (object.private_part.size() > kMaximumPrivate || object.public_area.size() > kMaximumPublic) {
-    return fail(ErrorCode::invalid_argument, "the sealed object is larger than any TPM makes one");
-  }
-  ByteWriter writer;
-  write_sized(writer, object.private_part);
-  write_sized(writer, object.public_area);
-  BOOTSEAL_TRY(const Reply loaded, run({.code = CommandCode::load,
-                                        .handles = {parent},
-                                        .sessions = {kPasswordSession},
-                                        .parameters = writer.take(),
-                                        .returns_handle = true}));
-  auto data = [&]() -> Result<Bytes> {
-    BOOTSEAL_TRY(const Handle session, start_policy_session(/*trial=*/false));
-    auto unsealed = [&]() -> Result<Bytes> {
-      BOOTSEAL_TRY_STATUS(policy_pcr(session, selection));
-      BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::unseal,
-                                           .handles = {loaded.handle},
-                                           .sessions = {session},
-                                           .parameters = {}}));
-      return only_sized(reply, kMaximumSensitive, CommandCode::unseal, "the unsealed data");
-    }();
-    // A successful command ends the session; after a failure it is still there.
-    if (!unsealed) {
-      const std::uint32_t code = last_response_code_;
-      static_cast<void>(flush_context(session));
-      last_response_code_ = code;
-    }
-    return unsealed;
-  }();
-  const std::uint32_t code = last_response_code_;
-  const Status flushed = flush_context(loaded.handle);
-  if (!data) last_response_code_ = code;
-  if (data && !flushed) return tl::unexpected(flushed.error());
-  return data;
-}
-
-Result<Bytes> Client::activate_credential(Handle attestation_key, Handle endorsement_key, ByteSpan credential,
-                                          ByteSpan secret) {
-  if (credential.size() > kMaximumPublic || secret.size() > kMaximumPublic) {
-    return fail(ErrorCode::invalid_argument, "the credential is larger than any TPM takes one");
-  }
-  BOOTSEAL_TRY(const Handle session, start_policy_session(/*trial=*/false));
-  auto recovered = [&]() -> Result<Bytes> {
-    ByteWriter policy;
-    write_sized(policy, {});
-    write_sized(policy, {});
-    write_sized(policy, {});
-    policy.be32(0);
-    BOOTSEAL_TRY_STATUS(run({.code = CommandCode::policy_secret,
-                             .handles = {kEndorsement, session},
-                             .sessions = {kPasswordSession},
-                             .parameters = policy.take()}));
-    Bytes parameters = sized(credential);
-    append(parameters, sized(secret));
-    BOOTSEAL_TRY(const Reply reply, run({.code = CommandCode::activate_credential,
-                                         .handles = {attestation_key, endorsement_key},
-                                         .sessions = {kPasswordSession, session},
-                                         .parameters = std::move(parameters)}));
-    return only_sized(reply, kMaximumDigest, CommandCode::activate_credential, "the credential's secret");
-  }();
-  if (!recovered) {
-    const std::uint32_t code = last_response_code_;
-    static_cast<void>(flush_context(session));
-    last_response_code_ = code;
-  }
-  return recovered;
 }
 
 Result<std::uint32_t> Client::property(std::uint32_t tag) {

@@ -2,6 +2,9 @@
 
 #include <openssl/evp.h>
 
+#include "bootseal/crypto/handle.h"
+#include "bootseal/tpm/event_log.h"
+
 namespace bootseal::tpm {
 namespace {
 
@@ -21,18 +24,30 @@ const char* openssl_name(Algorithm algorithm) {
   check_failed("a known hash algorithm", __FILE__, __LINE__);
 }
 
+// Fetched once in the life of the program: a fetch costs more than a digest.
+const EVP_MD* fetched(Algorithm algorithm) {
+  using Fetched = crypto::Handle<EVP_MD, &EVP_MD_free>;
+  static const std::array<Fetched, kAlgorithmCount> all = [] {
+    std::array<Fetched, kAlgorithmCount> algorithms;
+    for (const Algorithm each :
+         {Algorithm::sha1, Algorithm::sha256, Algorithm::sha384, Algorithm::sha512, Algorithm::sm3_256}) {
+      algorithms[algorithm_index(each)].reset(EVP_MD_fetch(nullptr, openssl_name(each), nullptr));
+      BOOTSEAL_CHECK(algorithms[algorithm_index(each)] != nullptr);
+    }
+    return algorithms;
+  }();
+  return all[algorithm_index(algorithm)].get();
+}
+
 }  // namespace
 
 Hasher::Hasher(Algorithm algorithm)
-    : algorithm_(EVP_MD_fetch(nullptr, openssl_name(algorithm), nullptr)),
-      context_(EVP_MD_CTX_new()),
-      size_(digest_size(algorithm)) {
-  BOOTSEAL_CHECK(algorithm_ != nullptr && context_ != nullptr);
+    : algorithm_(fetched(algorithm)), context_(EVP_MD_CTX_new()), size_(digest_size(algorithm)) {
+  BOOTSEAL_CHECK(context_ != nullptr);
 }
 
 Hasher::~Hasher() {
   EVP_MD_CTX_free(context_);
-  EVP_MD_free(algorithm_);
 }
 
 ByteSpan Hasher::digest(std::initializer_list<ByteSpan> parts) {

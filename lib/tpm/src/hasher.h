@@ -23,7 +23,7 @@ class Hasher {
   ByteSpan digest(std::initializer_list<ByteSpan> parts);
 
  private:
-  evp_md_st* algorithm_;
+  const evp_md_st* algorithm_;
   evp_md_ctx_st* context_;
   std::size_t size_;
   std::array<std::byte, 64> buffer_{};

@@ -1,4 +1,4 @@
-#include "tpm_device.h"
+#include "bootseal/tpm/device.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -6,29 +6,29 @@
 
 #include <cerrno>
 
-namespace bootseal::agent {
+namespace bootseal::tpm {
 namespace {
 
 constexpr std::size_t kMaximumResponse = 4096, kResponseHeader = 10;
 
 }  // namespace
 
-Result<TpmDevice> TpmDevice::open(const std::filesystem::path& path) {
+Result<Device> Device::open(const std::filesystem::path& path) {
   if (!path.empty()) {
     std::error_code ignored;
     auto fd = std::filesystem::is_socket(path, ignored) ? connect_unix(path) : open_file(path, O_RDWR);
     if (!fd) return tl::unexpected(fd.error().wrap("the TPM"));
-    return TpmDevice(*std::move(fd));
+    return Device(*std::move(fd));
   }
   for (const char* device : {"/dev/tpmrm0", "/dev/tpm0"}) {
     auto fd = open_file(device, O_RDWR);
-    if (fd) return TpmDevice(*std::move(fd));
+    if (fd) return Device(*std::move(fd));
     if (fd.error().code != ErrorCode::not_found) return tl::unexpected(fd.error().wrap("the TPM"));
   }
   return fail(ErrorCode::not_found, "this machine has no TPM 2.0 (neither /dev/tpmrm0 nor /dev/tpm0)");
 }
 
-Result<Bytes> TpmDevice::transceive(ByteSpan command) {
+Result<Bytes> Device::transceive(ByteSpan command) {
   BOOTSEAL_TRY_STATUS(write_all(fd_.get(), command));
   Bytes response(kMaximumResponse);
   std::size_t received = 0;
@@ -49,4 +49,4 @@ Result<Bytes> TpmDevice::transceive(ByteSpan command) {
   return response;
 }
 
-}  // namespace bootseal::agent
+}  // namespace bootseal::tpm

@@ -7,17 +7,17 @@
 #include "bootseal/base/fds.h"
 #include "bootseal/tpm/client.h"
 
-namespace bootseal::agent {
+namespace bootseal::tpm {
 
-class TpmDevice final : public tpm::Transport {
+class Device final : public Transport {
  public:
   // An empty path means the kernel's resource manager, else the bare device. not_found when there is neither.
-  static Result<TpmDevice> open(const std::filesystem::path& path);
+  static Result<Device> open(const std::filesystem::path& path);
   Result<Bytes> transceive(ByteSpan command) override;
 
  private:
-  explicit TpmDevice(UniqueFd fd) : fd_(std::move(fd)) {}
+  explicit Device(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
 };
 
-}  // namespace bootseal::agent
+}  // namespace bootseal::tpm

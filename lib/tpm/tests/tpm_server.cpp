@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-namespace bootseal::agent::testing {
+namespace bootseal::tpm::testing {
 namespace {
 
 constexpr std::uint32_t kQuoteCode = 0x158;
@@ -17,10 +17,16 @@ bool readable_before(int fd, int stop) {
   return waits[1].revents == 0;
 }
 
+// False when the other end is gone.
+bool send_all(int connection, ByteSpan bytes) {
+  const ssize_t sent = send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  return sent == static_cast<ssize_t>(bytes.size());
+}
+
 }  // namespace
 
-TpmServer::TpmServer(tpm::testing::SoftwareTpm& tpm, const std::filesystem::path& path,
-                     std::function<void(tpm::Client&)> before_quote)
+TpmServer::TpmServer(SoftwareTpm& tpm, const std::filesystem::path& path,
+                     std::function<void(Client&)> before_quote)
     : tpm_(tpm), before_quote_(std::move(before_quote)) {
   auto listener = listen_unix(path);
   auto stop = make_pipe();
@@ -47,14 +53,16 @@ void TpmServer::serve(int connection) {
     if (size <= 0) return;
     command.resize(static_cast<std::size_t>(size));
     if (before_quote_ && command.size() >= 10 && load_be32(command, 6) == kQuoteCode) {
-      tpm::Client client(tpm_);
+      Client client(tpm_);
       before_quote_(client);
     }
     const auto response = tpm_.transceive(command);
     // In two pieces, as a stream may.
-    if (!response || !write_all(connection, ByteSpan(*response).first(5))) return;
-    if (!write_all(connection, ByteSpan(*response).subspan(5))) return;
+    if (!response || !send_all(connection, ByteSpan(*response).first(5)) ||
+        !send_all(connection, ByteSpan(*response).subspan(5))) {
+      return;
+    }
   }
 }
 
-}  // namespace bootseal::agent::testing
+}  // namespace bootseal::tpm::testing

@@ -2,29 +2,30 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "bootseal/base/fds.h"
 #include "software_tpm.h"
 
-namespace bootseal::agent::testing {
+namespace bootseal::tpm::testing {
 
 class TpmServer {
  public:
   // Serves `tpm` on the socket `path`, one connection after the other, until destruction. `before_quote`,
   // when given, runs before each TPM2_Quote, on the server's thread and with the TPM at hand.
-  TpmServer(tpm::testing::SoftwareTpm& tpm, const std::filesystem::path& path,
-            std::function<void(tpm::Client&)> before_quote = {});
+  TpmServer(SoftwareTpm& tpm, const std::filesystem::path& path,
+            std::function<void(Client&)> before_quote = {});
   ~TpmServer();
 
  private:
   void serve(int connection);
 
-  tpm::testing::SoftwareTpm& tpm_;
-  std::function<void(tpm::Client&)> before_quote_;
+  SoftwareTpm& tpm_;
+  std::function<void(Client&)> before_quote_;
   UniqueFd listener_;
   Pipe stop_;
   std::thread thread_;
 };
 
-}  // namespace bootseal::agent::testing
+}  // namespace bootseal::tpm::testing
