@@ -6,14 +6,13 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <condition_variable>
-#include <list>
 #include <unordered_map>
 
 #include "bootseal/log/log.h"
 #include "route.h"
 #include "session.h"
 #include "tls.h"
-#include "websocket_link.h"
+#include "websocket_threads.h"
 #include "worker_pool.h"
 
 namespace bootseal::net {
@@ -32,7 +31,6 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
 constexpr std::chrono::milliseconds kAcceptPause{100};
-constexpr std::chrono::milliseconds kWebSocketGoodbye{2000};
 
 class ServerImpl final : public Server, public SessionHost {
  public:
@@ -47,8 +45,9 @@ class ServerImpl final : public Server, public SessionHost {
 
   ~ServerImpl() override {
     stop(std::chrono::milliseconds{0});
-    workers_.reset();
-    for (WebSocketThread& running : websocket_threads_) running.thread.join();
+    // The loop may still call both; then they do nothing any more.
+    if (workers_) workers_->stop();
+    if (websockets_) websockets_->stop();
     work_.reset();
     loop_.stop();
     if (loop_thread_.joinable()) loop_thread_.join();
@@ -62,12 +61,6 @@ class ServerImpl final : public Server, public SessionHost {
   void stop(std::chrono::milliseconds grace) override;
 
  private:
-  struct WebSocketThread {
-    std::thread thread;
-    std::shared_ptr<WebSocketLink> link;
-    std::shared_ptr<bool> done;  // guarded by the server's mutex_
-  };
-
   Status listen_tcp();
   template <typename Protocol>
   void await_connection(Listener<Protocol>& listener);
@@ -76,11 +69,11 @@ class ServerImpl final : public Server, public SessionHost {
   bool make_room();
   void resume_accepting();
   void add_session(std::unique_ptr<Transport> transport);
-  void session_ended();
-  void websocket_ended(bool* done = nullptr);
-  void reap_websocket_threads();
+  void connection_began();
+  void connection_ended();
   Response answer(Request& request);
   Response defect(const Request& request, std::string_view reason);
+  void log_accept_failure(std::string_view reason);
   void log_failure(const Request& request, std::string_view reason);
 
   asio::io_context& loop() override { return loop_; }
@@ -91,8 +84,6 @@ class ServerImpl final : public Server, public SessionHost {
   void prepare_websocket(std::shared_ptr<Request> request, DeliverWebSocket deliver) override;
   std::optional<Response> start_websocket(WebSocketHandler handler, std::shared_ptr<Request> request,
                                           RequestReader::Message message, Transport& transport) override;
-  void run_websocket(const WebSocketHandler& handler, const Request& request,
-                     const std::shared_ptr<WebSocketLink>& link);
   void ended(Session& session) override;
 
   ServerOptions options_;
@@ -114,10 +105,9 @@ class ServerImpl final : public Server, public SessionHost {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::size_t busy_ = 0;                          // sessions and WebSockets; guarded by mutex_
-  std::size_t websockets_ = 0;                    // of them; guarded by mutex_
-  std::list<WebSocketThread> websocket_threads_;  // guarded by mutex_ until the destructor
+  std::size_t connections_ = 0;  // sessions and WebSockets; guarded by mutex_
 
+  std::unique_ptr<WebSocketThreads> websockets_;
   std::unique_ptr<WorkerPool> workers_;
   std::thread loop_thread_;
 };
@@ -178,6 +168,10 @@ Status ServerImpl::listen_tcp() {
 
 void ServerImpl::run() {
   workers_ = std::make_unique<WorkerPool>(options_.workers);
+  websockets_ = std::make_unique<WebSocketThreads>(
+      loop_, options_.websockets,
+      [this](const Request& request, std::string_view reason) { log_failure(request, reason); },
+      [this] { connection_ended(); });
   await_connection(unix_listener_);
   await_connection(tcp_listener_);
   loop_thread_ = start_thread([this] {
@@ -199,7 +193,14 @@ void ServerImpl::await_connection(Listener<Protocol>& listener) {
   listener.waiting = true;
   listener.acceptor.async_wait(asio::socket_base::wait_read, [this, &listener](ErrorValue error) {
     listener.waiting = false;
-    if (!error && !stopping()) accept_one(listener);
+    if (error || stopping()) return;
+    try {
+      accept_one(listener);
+    } catch (const std::exception& exception) {
+      // Out of memory for this one: it is closed, and the next is awaited.
+      log_accept_failure(exception.what());
+    }
+    if (!accepting_paused_) await_connection(listener);
   });
 }
 
@@ -213,10 +214,7 @@ void ServerImpl::accept_one(Listener<Protocol>& listener) {
   auto socket = listener.acceptor.accept(error);
   if (error == asio::error::no_descriptors || error == asio::error::no_memory ||
       error == asio::error::no_buffer_space || error == std::errc::too_many_files_open_in_system) {
-    std::uint64_t left_out = 0;
-    if (failure_log_.allow(left_out)) {
-      log::error("http.accept_failed", {{"reason", error.message()}, {"left_out", left_out}});
-    }
+    log_accept_failure(error.message());
     // Others may give some back.
     accepting_paused_ = true;
     accept_timer_.expires_after(kAcceptPause);
@@ -233,7 +231,6 @@ void ServerImpl::accept_one(Listener<Protocol>& listener) {
       add_session(make_unix_transport(std::move(socket)));
     }
   }
-  await_connection(listener);
 }
 
 // When all places are taken, the connection that has been idle for longest makes room.
@@ -259,10 +256,7 @@ void ServerImpl::resume_accepting() {
 void ServerImpl::add_session(std::unique_ptr<Transport> transport) {
   auto session = std::make_shared<Session>(*this, std::move(transport));
   sessions_.emplace(session.get(), session);
-  {
-    const std::lock_guard lock(mutex_);
-    ++busy_;
-  }
+  connection_began();
   session->start();
 }
 
@@ -272,24 +266,25 @@ void ServerImpl::ended(Session& session) {
   if (found == sessions_.end()) return;
   asio::post(loop_, [kept = std::move(found->second)] {});
   sessions_.erase(found);
-  session_ended();
+  connection_ended();
   if (accepting_paused_) asio::post(loop_, [this] { resume_accepting(); });
 }
 
-void ServerImpl::session_ended() {
+void ServerImpl::connection_began() {
   const std::lock_guard lock(mutex_);
-  --busy_;
+  ++connections_;
+}
+
+void ServerImpl::connection_ended() {
+  const std::lock_guard lock(mutex_);
+  --connections_;
   changed_.notify_all();
 }
 
-// `done` is set under the lock: reap_websocket_threads() holds it while it joins, and the thread must not
-// want it any more then.
-void ServerImpl::websocket_ended(bool* done) {
-  const std::lock_guard lock(mutex_);
-  if (done != nullptr) *done = true;
-  --busy_;
-  --websockets_;
-  changed_.notify_all();
+void ServerImpl::log_accept_failure(std::string_view reason) {
+  std::uint64_t left_out = 0;
+  if (!failure_log_.allow(left_out)) return;
+  log::error("http.accept_failed", {{"reason", reason}, {"left_out", left_out}});
 }
 
 void ServerImpl::log_failure(const Request& request, std::string_view reason) {
@@ -359,65 +354,22 @@ void ServerImpl::prepare_websocket(std::shared_ptr<Request> request, DeliverWebS
 std::optional<Response> ServerImpl::start_websocket(WebSocketHandler handler,
                                                     std::shared_ptr<Request> request,
                                                     RequestReader::Message message, Transport& transport) {
-  {
-    const std::lock_guard lock(mutex_);
-    reap_websocket_threads();
-    if (websockets_ >= options_.websockets) {
-      return Response::from_error({ErrorCode::unavailable,
-                                   fmt::format("all {} WebSockets are in use", options_.websockets),
-                                   nullptr});
-    }
-    ++busy_;
-    ++websockets_;
+  if (!websockets_->reserve()) {
+    return Response::from_error(
+        {ErrorCode::unavailable, fmt::format("all {} WebSockets are in use", options_.websockets), nullptr});
   }
+  connection_began();
   const std::shared_ptr<WebSocketLink> link = transport.to_websocket();
   link->accept(std::move(message), request->id,
                [this, link, request, handler = std::move(handler)](ErrorValue error) {
                  if (error) {
                    link->abort();
-                   return websocket_ended();
+                   return websockets_->release();
                  }
                  link->run();
-                 auto done = std::make_shared<bool>(false);
-                 try {
-                   const std::lock_guard lock(mutex_);
-                   websocket_threads_.push_back({start_thread([this, link, request, handler, done] {
-                                                   run_websocket(handler, *request, link);
-                                                   websocket_ended(done.get());
-                                                 }),
-                                                 link, done});
-                   if (stopping()) link->close();
-                 } catch (const std::exception& exception) {
-                   log_failure(*request, exception.what());
-                   link->abort();
-                   websocket_ended();
-                 }
+                 websockets_->run(handler, request, link);
                });
   return std::nullopt;
-}
-
-void ServerImpl::run_websocket(const WebSocketHandler& handler, const Request& request,
-                               const std::shared_ptr<WebSocketLink>& link) {
-  try {
-    handler(request, make_websocket(link));
-  } catch (const std::exception& exception) {
-    log_failure(request, exception.what());
-  } catch (...) {
-    log_failure(request, "an exception of an unknown kind");
-  }
-  link->close();
-  if (!link->wait_closed(kWebSocketGoodbye)) asio::post(loop_, [link] { link->abort(); });
-}
-
-void ServerImpl::reap_websocket_threads() {
-  for (auto running = websocket_threads_.begin(); running != websocket_threads_.end();) {
-    if (!*running->done) {
-      ++running;
-      continue;
-    }
-    running->thread.join();
-    running = websocket_threads_.erase(running);
-  }
 }
 
 void ServerImpl::stop(std::chrono::milliseconds grace) {
@@ -435,13 +387,12 @@ void ServerImpl::stop(std::chrono::milliseconds grace) {
     accept_timer_.cancel();
     each_session([](Session& session) { session.finish_soon(); });
   });
-  std::unique_lock lock(mutex_);
-  for (const WebSocketThread& running : websocket_threads_) running.link->close();
-  changed_.wait_for(lock, grace, [this] { return busy_ == 0; });
-  for (const WebSocketThread& running : websocket_threads_) {
-    asio::post(loop_, [link = running.link] { link->abort(); });
+  websockets_->close_all();
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, grace, [this] { return connections_ == 0; });
   }
-  lock.unlock();
+  websockets_->abort_all();
   asio::post(loop_, [each_session] { each_session([](Session& session) { session.abort(); }); });
 }
 

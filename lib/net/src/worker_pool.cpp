@@ -37,14 +37,17 @@ WorkerPool::WorkerPool(std::size_t threads) {
   for (std::size_t index = 0; index < threads; ++index) threads_.push_back(start_thread([this] { run(); }));
 }
 
-WorkerPool::~WorkerPool() {
+void WorkerPool::stop() {
+  std::deque<std::function<void()>> dropped;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    tasks_.clear();
+    dropped.swap(tasks_);
   }
   wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 void WorkerPool::submit(std::function<void()> task) {

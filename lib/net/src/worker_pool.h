@@ -16,13 +16,14 @@ std::thread start_thread(std::function<void()> body);
 class WorkerPool {
  public:
   explicit WorkerPool(std::size_t threads);
-  // Waits for the tasks that run; those that have not begun are dropped.
-  ~WorkerPool();
+  ~WorkerPool() { stop(); }
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // The task must not throw.
+  // The task must not throw. After stop() it is dropped.
   void submit(std::function<void()> task);
+  // Waits for the tasks that run; those that have not begun are dropped.
+  void stop();
 
  private:
   void run();
