@@ -62,7 +62,7 @@ TEST_F(TpmProbe, SaysThatTheSecretStaysShutWhenPcr7Differs) {
 TEST_F(TpmProbe, SaysWhatANewTpmDoesNotHave) {
   const CommandOutput found = run({"check"});
   EXPECT_EQ(found.exit_code, 1);
-  EXPECT_EQ(found.standard_output, "PROBE-FOUND nv=FAILED:0x18b key=FAILED:0x184 sealed=FAILED:0x18b\n");
+  EXPECT_EQ(found.standard_output, "PROBE-FOUND nv=FAILED:0x18b key=FAILED:0x18b sealed=FAILED:0x18b\n");
 }
 
 TEST_F(TpmProbe, WritesAGivenSecret) {
