@@ -28,15 +28,14 @@ std::string option_value(int fd) {
 
 }  // namespace
 
-Guestd Guestd::start(const Vm& vm, std::vector<std::string> arguments, std::map<int, int> fds,
-                     const Vm& key_of) {
+Guestd Guestd::start(const Vm& vm, std::vector<std::string> arguments, std::map<int, int> fds) {
   Guestd guestd;
   guestd.log_ = vm.folder / "guestd.log";
   const UniqueFd state = need(open_file(vm.state(), O_RDWR | O_CREAT, 0600));
   const UniqueFd log = need(open_file(guestd.log_, O_WRONLY | O_CREAT | O_APPEND, 0600));
   Pipe key = need(make_pipe());
   Pipe ready = need(make_pipe());
-  if (!write_all(key.write_end.get(), key_of.key.view())) throw std::runtime_error("the key cannot be sent");
+  if (!write_all(key.write_end.get(), vm.key.view())) throw std::runtime_error("the key cannot be sent");
   key.write_end.reset();
   arguments.insert(arguments.begin(), BOOTSEAL_GUESTD);
   const std::pair<const char*, int> common[] = {{"--state-fd", kStateFd},
@@ -71,17 +70,18 @@ Guestd Guestd::serve(const Vm& vm) {
       vm,
       {"serve", "--vm-id", vm.id.to_string(), "--minimum-generation", std::to_string(vm.minimum_generation),
        "--tpm-fd", option_value(kTpmFd), "--nbd-fd", option_value(kNbdFd)},
-      {{kTpmFd, tpm.get()}, {kNbdFd, nbd.get()}, {kManagementFd, management.get()}}, vm);
+      {{kTpmFd, tpm.get()}, {kNbdFd, nbd.get()}, {kManagementFd, management.get()}});
 }
 
-Guestd Guestd::manufacture(const Vm& vm, ByteSpan variables) {
+Guestd Guestd::manufacture(const Vm& vm, ByteSpan variables, std::uint64_t after_generation) {
   SocketPair management = need(make_socket_pair());
   const UniqueFd flash(::memfd_create("variables", MFD_CLOEXEC));
   if (!write_all(flash.get(), variables)) throw std::runtime_error("the variables cannot be handed over");
-  Guestd guestd = start(vm,
-                        {"manufacture", "--vm-id", vm.id.to_string(), "--vm-name", "test-vm",
-                         "--variables-fd", option_value(kVariablesFd)},
-                        {{kVariablesFd, flash.get()}, {kManagementFd, management.second.get()}}, vm);
+  Guestd guestd =
+      start(vm,
+            {"manufacture", "--vm-id", vm.id.to_string(), "--vm-name", "test-vm", "--variables-fd",
+             option_value(kVariablesFd), "--after-generation", std::to_string(after_generation)},
+            {{kVariablesFd, flash.get()}, {kManagementFd, management.second.get()}});
   guestd.management.emplace(std::move(management.first));
   return guestd;
 }
@@ -156,7 +156,10 @@ std::uint64_t make_guest_state(const Vm& vm, const SiteCa& ca, ByteSpan variable
   if (!guestd.ready()) throw std::runtime_error(guestd.log());
   const json::Value wanted = need(json::parse(guestd.management->receive_line()));
   guestd.management->send(as_bytes(ca.certify(wanted, vm)));
+  const json::Value event = need(json::parse(guestd.management->receive_line()));
   const json::Value answer = need(json::parse(guestd.management->receive_line()));
+  if (event.at("generation") != answer.at("result").at("generation"))
+    throw std::runtime_error("the event and the answer name different generations");
   if (guestd.wait() != 0) throw std::runtime_error(guestd.log());
   return answer.at("result").at("generation").to_number<std::uint64_t>();
 }

@@ -35,7 +35,7 @@ class Guestd {
   // bootseal-guestd serve, up to its line on the ready descriptor.
   static Guestd serve(const Vm& vm);
   // bootseal-guestd manufacture for the empty file of `vm`; the test speaks on `management`.
-  static Guestd manufacture(const Vm& vm, ByteSpan variables);
+  static Guestd manufacture(const Vm& vm, ByteSpan variables, std::uint64_t after_generation = 0);
 
   [[nodiscard]] bool ready() const;
   // The code of the refusal; empty when it is ready.
@@ -51,8 +51,7 @@ class Guestd {
 
  private:
   Guestd() = default;
-  static Guestd start(const Vm& vm, std::vector<std::string> arguments, std::map<int, int> fds,
-                      const Vm& key_of);
+  static Guestd start(const Vm& vm, std::vector<std::string> arguments, std::map<int, int> fds);
 
   std::filesystem::path log_;
   ProcessIdentity process_;

@@ -202,7 +202,7 @@ TEST_F(GuestdProgram, RefusesEachBadGuestStateWithItsOwnCode) {
 
 TEST_F(GuestdProgram, RefusesAKeyOfAnotherLength) {
   make();
-  for (const std::size_t size : {0, 31, 33}) {
+  for (const std::size_t size : std::initializer_list<std::size_t>{0, 31, 33}) {
     vm_.key = crypto::Secret::random(size);
     Guestd guestd = Guestd::serve(vm_);
     EXPECT_EQ(guestd.refusal(), "InvalidArgument");
@@ -255,6 +255,12 @@ TEST_F(GuestdProgram, MakesNothingOverAGuestStateThatIsThere) {
   EXPECT_EQ(guestd.refusal(), "AlreadyExists");
   EXPECT_EQ(guestd.wait(), exit_code(ErrorCode::already_exists));
   EXPECT_EQ(read_file(vm_.state(), 8 << 20).value(), before);
+}
+
+TEST_F(GuestdProgram, GoesOnWithTheVaultsCountOfGenerationsForAReplacedGuestState) {
+  Guestd guestd = Guestd::manufacture(vm_, test::erased_flash(), 1000);
+  ASSERT_TRUE(guestd.ready());
+  EXPECT_EQ(guestd.first_line().at("generation").to_number<std::uint64_t>(), 1001U);
 }
 
 TEST_F(GuestdProgram, RefusesVariablesOfAnotherSize) {

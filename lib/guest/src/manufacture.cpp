@@ -255,8 +255,9 @@ Result<Generation> manufacture(std::unique_ptr<GuestState> state, ManufactureOpt
       return tl::unexpected(finished.error());
     }
     const std::uint64_t generation = keeper.generation().value;
-    BOOTSEAL_TRY_STATUS(peer.send(management_result(request->id, {{"generation", generation}})));
-    BOOTSEAL_TRY_STATUS(peer.send(management_event("generation", {{"generation", generation}})));
+    // In one piece: the peer may go once it has its answer.
+    BOOTSEAL_TRY_STATUS(peer.send(management_event("generation", {{"generation", generation}}) +
+                                  management_result(request->id, {{"generation", generation}})));
     log::info("guest_state.manufactured", {{"vm", options.vm.to_string()}, {"generation", generation}});
     return keeper.generation();
   }

@@ -6,16 +6,20 @@
 // (MdeModulePkg, VariableRuntimeDxe, UpdateVariable()). Before that write the change does not exist for a
 // reader; after it, it does. Hence:
 //
-//   * a write that makes some record live or deleted is committed before it is acknowledged, so a
-//   SetVariable() that has returned to
-//     the guest is on disk whatever is killed afterwards; so is every change of the fault-tolerant-write
-//     working block, which decides whether an interrupted reclaim of the store is finished or forgotten;
-//   * any other write is acknowledged at once and committed at FLUSH, with a FUA write, when its client goes,
-//   at the end, and at
-//     the latest kCommitDelay after it was made.
+//   1. A write that makes some record live or deleted is committed before it is acknowledged, so a
+//      SetVariable() that has returned to the guest is on disk whatever is killed afterwards. So is every
+//      change of the fault-tolerant-write working block, which decides whether an interrupted reclaim of the
+//      store is finished or forgotten.
+//   2. Any other write is acknowledged at once and committed at FLUSH, with a FUA write, when its client
+//      goes, at the end, and at the latest kCommitDelay after it was made.
 //
 // Each commit holds the whole image as of one moment between two writes, so the file always holds a flash
 // that the firmware could have left behind at a power cut, and EDK2 recovers from that.
+//
+// Measured (two-core cloud machine, ext4): a write that is only acknowledged takes 4 us over the socket, a
+// commit of the whole flash 0.9 ms of processor time and 1.2 to 1.8 ms in all, most of it two fdatasync().
+// The first boot of OVMF from the blank template made 394 commits up to BootOrder, about half a second of a
+// boot that took 18 s under TCG.
 #pragma once
 
 #include <chrono>

@@ -19,7 +19,7 @@ TEST(StateEnvelope, HasSwtpmsFormForMigration) {
 }
 
 TEST(StateEnvelope, OpensWhatItWrapped) {
-  for (const std::size_t size : {0, 1, 1321, 70000}) {
+  for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 1321, 70000}) {
     const Bytes state(size, std::byte{0x5A});
     EXPECT_EQ(to_bytes(unwrap_state(wrap_state(state)).value()), state);
   }

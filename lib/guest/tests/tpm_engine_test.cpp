@@ -13,8 +13,6 @@ using test::MemoryStore;
 using testing::HasSubstr;
 using testing::Not;
 
-const auto ignore_failure = [](const std::string&) {};
-
 struct Machine {
   explicit Machine(std::shared_ptr<MemoryStore> store,
                    TpmEngine::WhenMissing when_missing = TpmEngine::WhenMissing::refuse)
