@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # debian-12: Debian 12 with systemd, cloud-init (NoCloud) and ssh on an ext4 root, started by Debian's signed shim, grub and kernel.
-# Takes packages from --mirror (deb.debian.org) and a few minutes. As an ordinary user it needs subordinate ids (/etc/subuid).
+# Takes packages from this machine's own package sources, or from --mirror, and a few minutes. As an ordinary user it needs subordinate ids (/etc/subuid).
 
 recipe_programs=(mmdebstrap mke2fs strip readelf)
 recipe_steps=6
@@ -22,8 +22,21 @@ as_new_root() {
   fi
 }
 
+# Sets `sources` to what mmdebstrap takes packages from: --mirror, or the files in which this machine names Debian's archive.
+find_sources() {
+  if [ -n "$mirror" ]; then
+    sources=("deb $mirror bookworm main" "deb $mirror bookworm-updates main" "deb $mirror-security bookworm-security main")
+    return
+  fi
+  mapfile -t sources < <(grep -lsE '^(deb|Suites:).*bookworm' /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources |
+    xargs -r grep -lE '^(deb|URIs:).*/debian')
+  [ ${#sources[@]} -gt 0 ] || die "this machine has no package source for Debian 12 in /etc/apt; name one with --mirror URL"
+}
+
 bootstrap() {
   local mode=unshare
+  local -a sources
+  find_sources
   [ "$(id -u)" != 0 ] || mode=root
   chmod 777 "$work"
   mmdebstrap --quiet --mode=$mode --variant=minbase --include="$(IFS=,; echo "${debian_packages[*]}")" \
@@ -31,8 +44,7 @@ bootstrap() {
     --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook="'$share/customize' \"\$1\" '$work/files' '$root_uuid'" \
     bookworm "$work/root" \
-    "deb $mirror bookworm main" "deb $mirror bookworm-updates main" "deb $mirror-security bookworm-security main" >&2 ||
-    die "mmdebstrap could not make the root; check the package mirror (--mirror, now $mirror)"
+    "${sources[@]}" >&2 || die "mmdebstrap could not make the root from ${sources[*]}; check them, or name a mirror with --mirror"
 }
 
 # What goes in beside the packages, as the guest sees it.
