@@ -22,8 +22,20 @@ using test::key2;
 using test::pattern;
 
 constexpr std::size_t kSector = 512;
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BOOTSEAL_SANITIZED
+#endif
+#endif
+#if defined(BOOTSEAL_SANITIZED) || defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t kExhaustiveLimit = 6;  // sanitized builds look at fewer states
+constexpr int kRandomSubsets = 40;
+constexpr std::size_t kTearStep = 24;  // bytes
+#else
 constexpr std::size_t kExhaustiveLimit = 12;  // sectors; 4096 subsets
 constexpr int kRandomSubsets = 600;
+constexpr std::size_t kTearStep = 1;
+#endif
 constexpr FileId kFile{40};
 constexpr FileId kOther{41};
 
@@ -69,7 +81,8 @@ std::size_t for_each_crash_state(Bytes disk, std::span<const MemoryDevice::Opera
     }
     if (count != 1 || pending[0].offset >= 2 * kSector) return;
     const Sector& header = pending[0];
-    for (std::size_t length = 1; length < kSector; ++length) {  // torn: the first bytes, or the last, are new
+    for (std::size_t length = 1; length < kSector;
+         length += kTearStep) {  // torn: the first bytes, or the last, are new
       Bytes front = disk;
       std::copy_n(header.data.begin(), length, front.begin() + static_cast<std::ptrdiff_t>(header.offset));
       visit(front, false);
@@ -292,12 +305,12 @@ TEST(Crash, AnAcknowledgedRotationIsNotUndone) {
   EXPECT_EQ(acknowledged_states, 1U);
 }
 
-// A hundred changes in a row: at no point of any of them is an acknowledged one lost.
+// Forty changes in a row: at no point of any of them is an acknowledged one lost.
 TEST(Crash, NoAcknowledgedChangeOfManyIsLost) {
   MemoryDevice device = prepared_device(true);
   Store store = test::open_on(device, key1());
   std::size_t states = 0;
-  for (unsigned round = 0; round < 100; ++round) {
+  for (unsigned round = 0; round < 40; ++round) {
     RecordedChange run{.disk = device.content(), .keys = {key1()}};
     run.before = *test::content_of(store);
     device.start_recording();
@@ -318,7 +331,7 @@ TEST(Crash, NoAcknowledgedChangeOfManyIsLost) {
     });
     ASSERT_EQ(violations, 0U) << "change " << round;
   }
-  std::cout << "[   states ] 100 changes: " << states << ", every eighth opened\n";
+  std::cout << "[   states ] 40 changes: " << states << ", every eighth opened\n";
 }
 
 // The model can fail: without the flushes, which the protocol needs, it finds states that are neither old nor

@@ -30,7 +30,7 @@ class GuestState {
   // seals it under `key` (32 bytes) and writes VM_UNIQUE_ID. Its first generation is the one after `after`: a
   // replacement goes on where the vault's count is. Errors: already_exists when the
   // file is not empty, invalid_argument (descriptor, key), conflict when another process holds the file,
-  // io_error, exhausted.
+  // io_error, exhausted. A file that an error leaves behind is removed and made anew.
   static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
                                                     Generation after = {});
 
@@ -42,8 +42,8 @@ class GuestState {
   //   guest_state_stale     the generation found is below `minimum`
   //   conflict              another process holds the file
   //   unsupported           a later version of Bootseal wrote the file
-  //   invalid_argument      the descriptor (not a regular file, not open for reading and writing) or the key
-  //   (not 32 bytes) io_error              the file cannot be read
+  //   invalid_argument      not a regular file, not open for both, or a key of another size
+  //   io_error              the file cannot be read
   // The lock belongs to the open file description: whoever hands `fd` over closes its own copy, or keeps the
   // file locked.
   static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
