@@ -128,6 +128,7 @@ Result<UniqueFd> block_signals() {
 
 void protect_memory() {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  ::prctl(PR_SET_NAME, "bootseal-guestd", 0, 0, 0);  // hostd runs an open descriptor, which has no name
   constexpr rlimit kNoCore{0, 0};
   ::setrlimit(RLIMIT_CORE, &kNoCore);
   // With a limit, locking what comes later would make allocations fail; keys are locked one by one then

@@ -18,8 +18,8 @@
 //
 // Measured (two-core cloud machine, ext4): a write that is only acknowledged takes 4 us over the socket, a
 // commit of the whole flash 0.9 ms of processor time and 1.2 to 1.8 ms in all, most of it two fdatasync().
-// The first boot of OVMF from the blank template made 394 commits up to BootOrder, about half a second of a
-// boot that took 18 s under TCG.
+// The first boot of OVMF from the blank template, up to BootOrder, made 70 commits in 7 s under TCG, and 394
+// in 18 s on a machine so busy that rule 2 came into play after almost each write.
 #pragma once
 
 #include <chrono>
