@@ -173,24 +173,22 @@ TEST_F(AgentTest, NamesWhatIsMissing) {
 }
 
 TEST_F(AgentTest, RefusesBadRequestsAndKeepsTheirId) {
-  for (
-      const auto& [request, code] : std::initializer_list<std::pair<std::string, std::string>>{
-          {R"({"id":5,"method":"reboot"})", "Unsupported"},
-          {R"({"id":5})", "InvalidArgument"},
-          {R"({"id":5,"method":"attest"})", "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAA","pcrs":[1],"bank":"sha256"}})",
-           "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAAAAAAAAAAAAAAAAAAAA==","pcrs":[24],"bank":"sha256"}})",
-           "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAAAAAAAAAAAAAAAAAAAA==","pcrs":[-1],"bank":"sha256"}})",
-           "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAAAAAAAAAAAAAAAAAAAA==","pcrs":["1"],"bank":"sha256"}})",
-           "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAAAAAAAAAAAAAAAAAAAA==","pcrs":[],"bank":"sha256"}})",
-           "InvalidArgument"},
-          {R"({"id":5,"method":"attest","params":{"nonce":"AAAAAAAAAAAAAAAAAAAAAA==","pcrs":[1],"bank":"md5"}})",
-           "InvalidArgument"},
-      }) {
+  const auto attest = [](const std::string& nonce, const std::string& pcrs, const std::string& bank) {
+    return R"({"id":5,"method":"attest","params":{"nonce":")" + nonce + R"(","pcrs":)" + pcrs +
+           R"(,"bank":")" + bank + R"("}})";
+  };
+  const std::string nonce = to_base64(Bytes(16));
+  for (const auto& [request, code] : std::initializer_list<std::pair<std::string, std::string>>{
+           {R"({"id":5,"method":"reboot"})", "Unsupported"},
+           {R"({"id":5})", "InvalidArgument"},
+           {R"({"id":5,"method":"attest"})", "InvalidArgument"},
+           {attest("AAAA", "[1]", "sha256"), "InvalidArgument"},
+           {attest(nonce, "[24]", "sha256"), "InvalidArgument"},
+           {attest(nonce, "[-1]", "sha256"), "InvalidArgument"},
+           {attest(nonce, R"(["1"])", "sha256"), "InvalidArgument"},
+           {attest(nonce, "[]", "sha256"), "InvalidArgument"},
+           {attest(nonce, "[1]", "md5"), "InvalidArgument"},
+       }) {
     const json::Object answer = ask(request);
     EXPECT_EQ(error_code(answer), code) << request;
     EXPECT_EQ(answer.at("id").as_int64(), 5) << request;
