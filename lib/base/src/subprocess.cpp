@@ -69,12 +69,16 @@ ChildPlan plan_child(const Command& command) {
 
 // In the child: moves the descriptors to their places. Sources are first lifted above all targets so that
 // none is overwritten.
-void place_fds(const ChildPlan& plan, int& report_fd) {
+void place_fds(const ChildPlan& plan, int& report_fd, int& program_fd) {
   int highest = 3;
   for (const auto& [target, source] : plan.fds) highest = std::max(highest, target + 1);
   const int lifted_report = ::fcntl(report_fd, F_DUPFD_CLOEXEC, highest);
   if (lifted_report < 0) report_and_exit(report_fd, errno);
   report_fd = lifted_report;
+  if (program_fd >= 0) {
+    program_fd = ::fcntl(program_fd, F_DUPFD_CLOEXEC, highest);
+    if (program_fd < 0) report_and_exit(report_fd, errno);
+  }
   std::array<int, 32> lifted{};
   for (std::size_t i = 0; i < plan.fds.size(); ++i) {
     lifted[i] = ::fcntl(plan.fds[i].second, F_DUPFD_CLOEXEC, highest);
@@ -91,12 +95,13 @@ void place_fds(const ChildPlan& plan, int& report_fd) {
   for (std::size_t i = 0; i < plan.fds.size(); ++i) {
     if (::dup2(lifted[i], plan.fds[i].first) < 0) report_and_exit(report_fd, errno);
   }
-  // Close what was not asked for, the report excepted.
+  // Close what was not asked for, the report and the program excepted.
   int next = 3;
-  std::array<int, 33> keep{};
+  std::array<int, 34> keep{};
   std::size_t count = 0;
   for (const auto& [target, source] : plan.fds) keep[count++] = target;
   keep[count++] = report_fd;
+  if (program_fd >= 0) keep[count++] = program_fd;
   std::sort(keep.begin(), keep.begin() + static_cast<std::ptrdiff_t>(count));
   for (std::size_t i = 0; i < count; ++i) {
     if (keep[i] < 3) continue;
@@ -125,11 +130,16 @@ Result<ProcessIdentity> spawn(const Command& command) {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     for (int number = 1; number < 32; ++number) ::signal(number, SIG_DFL);
     if (command.new_session) ::setsid();
-    place_fds(plan, report_fd);
+    int program_fd = command.program_fd;
+    place_fds(plan, report_fd, program_fd);
     if (command.working_folder && ::chdir(command.working_folder->c_str()) != 0)
       report_and_exit(report_fd, errno);
     if (command.before_exec) {
       if (const int problem = command.before_exec(); problem != 0) report_and_exit(report_fd, -problem);
+    }
+    if (program_fd >= 0) {
+      ::syscall(SYS_execveat, program_fd, "", plan.arguments.data(), plan.environment.data(), AT_EMPTY_PATH);
+      report_and_exit(report_fd, errno);
     }
     ::execve(plan.program.c_str(), plan.arguments.data(), plan.environment.data());
     report_and_exit(report_fd, errno);
@@ -204,8 +214,8 @@ Status signal_process(const ProcessIdentity& process, int signal_number) {
 }
 
 Result<bool> wait_for_end(const ProcessIdentity& process, std::optional<std::chrono::milliseconds> limit) {
-  // A process whose first thread has ended is a zombie already while its other threads still hold its files and
-  // locks; its pidfd is readable when the last one is gone.
+  // A process whose first thread has ended is a zombie already while its other threads still hold its files
+  // and locks; its pidfd is readable when the last one is gone.
   const UniqueFd fd(pidfd_open(process.pid));
   const Result<ProcessIdentity> now = identify_process(process.pid);
   if (fd.valid() && now && *now == process) {

@@ -1,5 +1,6 @@
 #include "bootseal/base/subprocess.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -68,6 +69,19 @@ TEST(Spawn, PassesOnlyTheDescriptorsAskedFor) {
   EXPECT_TRUE(*wait_for_end(*process, std::nullopt));
   // `ls` holds 0, 1, 2, 7 and the folder it lists (3).
   EXPECT_EQ(as_text(listing), "0 1 2 3 7 ");
+}
+
+TEST(Spawn, RunsAnOpenProgramWithoutItsPathAndLeavesItClosed) {
+  const UniqueFd program = *open_file("/bin/ls", O_PATH);
+  Pipe out = *make_pipe();
+  Command command{.arguments = {"/not/there/ls", "/proc/self/fd"}};
+  command.program_fd = program.get();
+  command.fds = {{1, out.write_end.get()}};
+  const auto process = spawn(command);
+  ASSERT_TRUE(process);
+  out.write_end.reset();
+  EXPECT_EQ(as_text(*read_to_end(out.read_end.get(), 1000)), "0\n1\n2\n3\n");
+  EXPECT_TRUE(*wait_for_end(*process, std::nullopt));
 }
 
 TEST(Spawn, EnvironmentIsExactlyTheOneGiven) {

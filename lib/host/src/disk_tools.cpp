@@ -71,7 +71,10 @@ class DiskTools final : public Disks {
   Status make_run_folder(const VmId& vm_id, unsigned slot) override {
     const VmPaths vm = of(vm_id);
     BOOTSEAL_TRY_STATUS(make_folder(vm.run_folder.parent_path(), 0711));
-    return make_folder_for(vm.run_folder, slot);
+    // hostd's: QEMU, taken over by its guest, must not be able to put another socket in the place of one that
+    // hostd connects to.
+    BOOTSEAL_TRY_STATUS(make_folder(vm.run_folder, 0711));
+    return make_folder_for(vm.own_run_folder(), slot);
   }
 
   Status make_overlay(const Assignment& assignment, unsigned slot) override {

@@ -170,6 +170,8 @@ class GuestdServices final : public GuestServices {
         {kStateFd, state_fd.get()}, {kKeyFd, key_pipe.read_end.get()},  {kTpmFd, tpm->get()},
         {kNbdFd, nbd->get()},       {kManagementFd, management->get()}, {kReadyFd, ready.write_end.get()}};
     BOOTSEAL_TRY_STATUS(confine(command, config));
+    BOOTSEAL_TRY(const UniqueFd program, open_file(options_.program, O_PATH));
+    command.program_fd = program.get();
     BOOTSEAL_TRY(const ProcessIdentity process, spawn(command));
     started(process);
     key_pipe.read_end.reset();
@@ -219,9 +221,8 @@ class GuestdServices final : public GuestServices {
   }
 
   Status confine(Command& command, const GuestServiceConfig& config) const {
-    BOOTSEAL_TRY(command.before_exec,
-                 confine_in_home(options_.paths, config.uid, std::nullopt,
-                                 {{config.run_folder, false}, {options_.program, true}}, kLockedMemory));
+    BOOTSEAL_TRY(command.before_exec, confine_in_home(options_.paths, config.uid, std::nullopt,
+                                                      {{config.run_folder, false}}, kLockedMemory));
     return {};
   }
 
@@ -253,6 +254,8 @@ class GuestdServices final : public GuestServices {
                    {kManagementFd, management.second.get()},
                    {kReadyFd, ready.write_end.get()}};
     BOOTSEAL_TRY_STATUS(confine(command, config));
+    BOOTSEAL_TRY(const UniqueFd program, open_file(options_.program, O_PATH));
+    command.program_fd = program.get();
     BOOTSEAL_TRY(const ProcessIdentity process, spawn(command));
     key_pipe.read_end.reset();
     ready.write_end.reset();

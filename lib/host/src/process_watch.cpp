@@ -16,7 +16,7 @@ Result<std::unique_ptr<ProcessWatch>> ProcessWatch::start(EventLoop& loop, const
   }
   const auto tell = [process, state]() {
     const auto callback = std::exchange(state->ended, nullptr);
-    if (!callback) return;
+    if (!callback || state->given_up) return;
     // Reaps it when it is a child.
     static_cast<void>(wait_for_end(process, std::chrono::milliseconds(0)));
     callback();
@@ -38,6 +38,7 @@ Result<std::unique_ptr<ProcessWatch>> ProcessWatch::start(EventLoop& loop, const
 }
 
 ProcessWatch::~ProcessWatch() {
+  state_->given_up = true;
   loop_.post([&loop = loop_, state = state_]() {
     state->ended = nullptr;
     if (!state->pidfd.valid()) return;

@@ -1,6 +1,7 @@
 // Tells on the loop thread when a process, child or not, has ended.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 
@@ -22,7 +23,9 @@ class ProcessWatch {
  private:
   struct State {
     UniqueFd pidfd;
-    std::function<void()> ended;  // loop thread only; empty = told or given up
+    std::function<void()> ended;  // loop thread only; empty = told
+    std::atomic<bool> given_up{
+        false};  // set before the destructor returns: nothing starts to be told after it
   };
   ProcessWatch(EventLoop& loop, std::shared_ptr<State> state) : loop_(loop), state_(std::move(state)) {}
 

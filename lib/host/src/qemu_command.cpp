@@ -160,7 +160,7 @@ std::vector<std::string> qemu_arguments(const MachineConfig& config, Accelerator
   add(arguments, "-display", "none");
   // No option ROM: the firmware has its own driver for it.
   add(arguments, "-device", "bochs-display,id=video0,bus=pcie.0,addr=0x1");
-  add(arguments, "-vnc", fmt::format("unix:{}", escaped((config.run_folder / "vnc.sock").native())));
+  add(arguments, "-vnc", fmt::format("unix:{}", escaped((config.run_folder / "own/vnc.sock").native())));
   add(arguments, "-nic", "none");
   return arguments;
 }

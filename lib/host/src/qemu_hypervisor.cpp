@@ -85,7 +85,7 @@ class QemuHypervisor final : public Hypervisor {
     BOOTSEAL_TRY(const UniqueFd qmp, listen_unix(config.run_folder / "qmp.sock"));
     BOOTSEAL_TRY(const UniqueFd serial, listen_unix(config.run_folder / "serial.sock"));
     BOOTSEAL_TRY(const UniqueFd agent, listen_unix(config.run_folder / "agent.sock"));
-    ::unlink((config.run_folder / "vnc.sock").c_str());
+    ::unlink((config.run_folder / "own/vnc.sock").c_str());
     const QemuDescriptors places;
     Command command;
     command.arguments =

@@ -39,7 +39,7 @@ void Vm::begin_attestation() {
 
 void Vm::stop_attesting() {
   drop_timer(attest_timer_);
-  evidence_under_way_ = false;
+  open_challenge_.clear();
   answer_waiting(
       fail(ErrorCode::conflict, "the virtual machine was stopped or reset before its evidence came"));
   const Record now = record();
@@ -88,11 +88,11 @@ void Vm::attest_now(AttestCallback done) {
     return refuse(ErrorCode::conflict, fmt::format("{} does not run; start it with: bootseal vm start {}",
                                                    now.assignment.name, now.assignment.name));
   if (done) waiting_for_verdict_.push_back(std::move(done));
-  if (evidence_under_way_) return;
+  if (!open_challenge_.empty()) return;
   drop_timer(attest_timer_);
   const Result<Challenge> challenge = environment_.attestor.challenge(now.assignment.vm);
   if (!challenge) return attestation_failed(challenge.error());
-  evidence_under_way_ = true;
+  open_challenge_ = challenge->id;
   running->ask_agent("attest", challenge->parameters, environment_.options.evidence_limit,
                      [weak = weak_from_this(), run = run_, id = challenge->id](Result<json::Value> evidence) {
                        const auto self = weak.lock();
@@ -105,8 +105,9 @@ void Vm::attest_now(AttestCallback done) {
 
 void Vm::on_evidence(std::uint64_t run, const std::string& challenge_id,
                      const Result<json::Value>& evidence) {
-  if (run != run_ || !evidence_under_way_) return;
-  evidence_under_way_ = false;
+  // An answer to a challenge from before a reset tells of another boot: only the open challenge counts.
+  if (run != run_ || challenge_id != open_challenge_) return;
+  open_challenge_.clear();
   if (!evidence) {
     set_plain_verdict("Unknown", "NoEvidence", "failure",
                       fmt::format("the guest agent gave no evidence: {}", evidence.error().describe()));

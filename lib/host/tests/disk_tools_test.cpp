@@ -48,7 +48,9 @@ class DiskToolsTest : public testing::Test {
 TEST_F(DiskToolsTest, FoldersHaveTheirOwnersAndModes) {
   expect_owner(vm_.private_folder, ::geteuid(), 0700);
   expect_owner(vm_.disk_folder, sandbox::vm_uid(5), 0700);
-  expect_owner(vm_.run_folder, sandbox::vm_uid(5), 0700);
+  // The sockets that hostd connects to lie where QEMU cannot put others in their place.
+  expect_owner(vm_.run_folder, ::geteuid(), 0711);
+  expect_owner(vm_.own_run_folder(), sandbox::vm_uid(5), 0700);
   expect_owner(paths_.home / "vms", ::geteuid(), 0711);
 }
 

@@ -332,21 +332,24 @@ class FakeAttestor final : public Attestor {
   FakeAttestor(Script& script, const Clock& clock) : script_(script), clock_(clock) {}
   Result<Challenge> challenge(const VmId&) override {
     BOOTSEAL_TRY_STATUS(script_.enter("attest.challenge"));
-    return Challenge{"challenge-1",
+    open_challenge = "challenge-" + std::to_string(++challenges_);
+    return Challenge{open_challenge,
                      json::Object{{"nonce", "bm9uY2U="}, {"pcrs", json::Array{0, 7}}, {"bank", "sha256"}}};
   }
   Result<json::Value> judge(const VmId&, const std::string& id, const json::Value& evidence) override {
-    EXPECT_EQ(id, "challenge-1");
+    EXPECT_EQ(id, open_challenge);
     judged = evidence;
     BOOTSEAL_TRY_STATUS(script_.enter("attest.judge"));
     return json::Value(json::Object{
         {"status", "Healthy"}, {"reasons", json::Array{}}, {"evidenceTime", format_time(clock_.now())}});
   }
   json::Value judged;
+  std::string open_challenge;
 
  private:
   Script& script_;
   const Clock& clock_;
+  unsigned challenges_ = 0;
 };
 
 class FakeDisks final : public Disks {

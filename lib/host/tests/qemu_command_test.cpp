@@ -146,7 +146,7 @@ TEST(QemuCommand, CommasInNamesAndPathsStayWhatTheyAre) {
   config.run_folder = "/run/a,b";
   config.name = "x,y";
   const CommandLine line(config);
-  EXPECT_EQ(line.one("-vnc"), "unix:/run/a,,b/vnc.sock");
+  EXPECT_EQ(line.one("-vnc"), "unix:/run/a,,b/own/vnc.sock");
   EXPECT_THAT(line.all("-chardev"), testing::Contains("socket,id=tpm,path=/run/a,,b/tpm.sock"));
   EXPECT_EQ(line.one("-name"), "guest=x,,y,debug-threads=on");
   EXPECT_EQ(line.node("variables").at("file").at("server").at("path").as_string(), "/run/a,b/nbd.sock");

@@ -96,6 +96,23 @@ TEST_F(VmTest, ARebootIsWatchedLikeABoot) {
   EXPECT_EQ(outcome(), "Refused");
 }
 
+TEST_F(VmTest, EvidenceOfTheBootBeforeAResetIsNotTakenForThisOne) {
+  start();
+  hello();
+  const auto answer_of_the_boot_before = std::exchange(machine().pending, nullptr);
+  machine().events.reset();
+  executor_->run();
+  executor_->advance(std::chrono::minutes(1));
+  hello();
+  ASSERT_TRUE(machine().pending) << "the new boot is asked";
+  answer_of_the_boot_before(evidence());
+  executor_->run();
+  EXPECT_EQ(verdict(), "Pending");
+  EXPECT_TRUE(attestor_.judged.is_null());
+  answer(evidence());
+  EXPECT_EQ(verdict(), "Healthy");
+}
+
 TEST_F(VmTest, WhatWasSaidBeforeARebootIsNotHeldAgainstIt) {
   start();
   machine().say(kNotFound);

@@ -22,6 +22,10 @@ struct Command {
   // /dev/null, the same standard output and the same standard error.
   std::map<int, int> fds;
   bool new_session = false;
+  // When 0 or more: what is executed instead of looking arguments[0] up, an open program of this process
+  // (O_PATH will do; no script). So a child that has given up its rights can run a program in a folder it
+  // could not enter.
+  int program_fd = -1;
   // Runs in the child after the descriptors are in place and just before exec; only async-signal-safe calls.
   // Returns 0, or an errno value that makes spawn() fail with `what` "preparing the child".
   std::function<int()> before_exec;

@@ -58,7 +58,7 @@ json::Value status_json(const Record& record, std::uint64_t revision);
 struct VmPaths {
   std::filesystem::path private_folder;  // HOME/hostd/vms/ID, 0700, hostd's
   std::filesystem::path disk_folder;     // HOME/vms/ID, 0700, the VM's
-  std::filesystem::path run_folder;      // RUN/vms/ID, 0700, the VM's
+  std::filesystem::path run_folder;      // RUN/vms/ID, 0711, hostd's: the sockets
 
   [[nodiscard]] std::filesystem::path record() const { return private_folder / "vm.json"; }
   [[nodiscard]] std::filesystem::path guest_state() const { return private_folder / "guest-state.vmgs"; }
@@ -71,7 +71,8 @@ struct VmPaths {
   [[nodiscard]] std::filesystem::path disk() const { return disk_folder / "disk.qcow2"; }
   [[nodiscard]] std::filesystem::path seed() const { return disk_folder / "seed.iso"; }
   [[nodiscard]] std::filesystem::path standard_variables() const { return disk_folder / "variables.fd"; }
-  [[nodiscard]] std::filesystem::path memory_dump() const { return run_folder / "memory.dump"; }
+  [[nodiscard]] std::filesystem::path own_run_folder() const { return run_folder / "own"; }  // 0700, the VM's
+  [[nodiscard]] std::filesystem::path memory_dump() const { return own_run_folder() / "memory.dump"; }
 };
 VmPaths vm_paths(const std::filesystem::path& home, const std::filesystem::path& run, const VmId& vm);
 

@@ -193,7 +193,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   std::uint64_t boot_mark_ = 0;
   TimerId boot_timer_ = 0, serial_timer_ = 0;
   bool agent_spoke_ = false;
-  bool evidence_under_way_ = false;
+  std::string open_challenge_;  // the challenge whose evidence is waited for; empty = none
   bool had_verdict_ = false;
   std::vector<AttestCallback> waiting_for_verdict_;
   TimerId attest_timer_ = 0, hello_timer_ = 0;
