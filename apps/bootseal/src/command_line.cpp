@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
 #include <functional>
+#include <system_error>
 
 #include "bootseal/cli/output.h"
 #include "options.h"
@@ -49,27 +52,43 @@ class CommandLine {
   }
 
   int run(int argc, char** argv) {
+    Status status;
+    try {
+      status = parse_and_run(argc, argv);
+    } catch (const std::system_error& error) {
+      // fmt's word for a stream that takes no more.
+      status = fail(ErrorCode::io_error, fmt::format("writing the output: {}", error.code().message()));
+    }
+    errno = 0;
+    const bool is_written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+    if (status && !is_written) {
+      status = fail(ErrorCode::io_error, fmt::format("writing the output: {}",
+                                                     std::generic_category().message(errno ? errno : EIO)));
+    }
+    if (status) return 0;
+    const std::string line = "error: " + cli::printable(status.error().describe(), true) + "\n";
+    std::fputs(line.c_str(), stderr);
+    return error_info(status.error().code).exit_code;
+  }
+
+ private:
+  Status parse_and_run(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
       fmt::print("{}", help_of(deepest(&app_)));
-      return 0;
+      return {};
     } catch (const CLI::ParseError& error) {
       const CLI::App* where = deepest(&app_);
       const std::vector<std::string> unknown = where->remaining();
       const std::string problem = unknown.empty() ? std::string(error.what())
                                                   : fmt::format("'{}' is not known here", unknown.front());
-      fmt::print(stderr, "error: {}; see `{} --help`\n", cli::printable(problem), full_name(where));
-      return error_info(ErrorCode::invalid_argument).exit_code;
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("{}; see `{} --help`", cli::printable(problem), full_name(where)));
     }
-    const Status status = parsed_.run ? parsed_.run() : Status();
-    if (status) return 0;
-    std::fflush(stdout);
-    fmt::print(stderr, "error: {}\n", cli::printable(status.error().describe(), true));
-    return error_info(status.error().code).exit_code;
+    return parsed_.run ? parsed_.run() : Status();
   }
 
- private:
   static const CLI::App* deepest(const CLI::App* app) {
     while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
     return app;

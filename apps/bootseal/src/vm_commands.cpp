@@ -300,7 +300,7 @@ Status vm_reset_guest_state(const Global& global, const VmActionOptions& options
 Status vm_log(const Global& /*global*/, const VmName& vm) {
   BOOTSEAL_TRY(const auto site, open_site());
   BOOTSEAL_TRY(const std::string log, site->text(site->vm_path(vm.group, vm.name) + "/serialLog"));
-  return write_all(STDOUT_FILENO, as_bytes(log));
+  return cli::write_output(log);
 }
 
 }  // namespace bootseal::app

@@ -112,6 +112,19 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
   }
 }
 
+TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnErrorAndNeverAnAbort) {
+  for (const std::string arguments : {"version", "help-markdown", "vm --help", "completion bash", "down"}) {
+    Command command;
+    command.arguments = {"/bin/sh", "-c", std::string(BOOTSEAL_PROGRAM) + " " + arguments + " >/dev/full"};
+    command.environment =
+        std::map<std::string, std::string>{{"BOOTSEAL_HOME", home_}, {"PATH", "/usr/bin:/bin"}};
+    const CommandOutput output = run_command(command, {}, std::chrono::seconds(30)).value();
+    EXPECT_EQ(output.exit_code, error_info(ErrorCode::io_error).exit_code) << arguments;
+    EXPECT_THAT(output.standard_error, ::testing::StartsWith("error: writing the output: ")) << arguments;
+    EXPECT_EQ(output.standard_error.find('\n'), output.standard_error.size() - 1) << output.standard_error;
+  }
+}
+
 TEST_F(CommandLineTest, DownWithoutASiteSaysSo) {
   const CommandOutput output = run({"down"});
   EXPECT_EQ(output.exit_code, 0);

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "bootseal/base/fds.h"
+#include "bootseal/cli/output.h"
 
 namespace bootseal::cli {
 namespace {
@@ -149,7 +150,7 @@ Status run_console(net::WebSocket& socket, const ConsoleOptions& options, std::s
       const std::size_t skipped = std::min(skip, output.size());
       skip -= skipped;
       output.remove_prefix(skipped);
-      BOOTSEAL_TRY_STATUS(write_all(STDOUT_FILENO, as_bytes(output)));
+      BOOTSEAL_TRY_STATUS(write_output(output));
       if (watch) state = watch->feed(output);
       if (state == OutputWatch::State::line_complete) {
         socket.close();

@@ -1,8 +1,11 @@
 #include "bootseal/cli/output.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+
+#include "bootseal/base/fds.h"
 
 namespace bootseal::cli {
 namespace {
@@ -69,6 +72,12 @@ std::string printable(std::string_view text, bool lines) {
     if (first == 0xC2 && second >= 0x80 && second < 0xA0) result[i] = result[i + 1] = '?';
   }
   return result;
+}
+
+Status write_output(std::string_view text) {
+  const Status written = write_all(STDOUT_FILENO, as_bytes(text));
+  if (written) return {};
+  return fail(ErrorCode::io_error, fmt::format("writing the output: {}", written.error().describe()));
 }
 
 const json::Value* find(const json::Value& value, std::initializer_list<std::string_view> path) {

@@ -67,7 +67,7 @@ void Progress::draw() {
 
 void Progress::clear() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\033[K");
+  std::fputs("\r\033[K", stderr);  // never throws: destructors come here
   std::fflush(stderr);
   drawn_ = false;
 }

@@ -25,6 +25,9 @@ struct Table {
 // when `lines`.
 std::string printable(std::string_view text, bool lines = false);
 
+// To standard output at once, past the buffer of stdio. io_error whatever the reason.
+Status write_output(std::string_view text);
+
 // The member at a path of names, or nullptr.
 const json::Value* find(const json::Value& value, std::initializer_list<std::string_view> path);
 // Its text, number or truth as text; empty when it is absent, null or something else.
