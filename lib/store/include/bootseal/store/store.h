@@ -122,8 +122,8 @@ class Store {
 };
 
 struct StoreOptions {
-  // That watch() can go back; older ones are forgotten. 0 = nobody watches, and nothing of a value that was overwritten or
-  // deleted is kept.
+  // That watch() can go back; older ones are forgotten. 0 = nobody watches, and nothing of a value that was
+  // overwritten or deleted is kept.
   std::size_t kept_changes = 10000;
 };
 
