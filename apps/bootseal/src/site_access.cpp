@@ -7,12 +7,17 @@
 #include <iostream>
 
 #include "bootseal/cli/progress.h"
+#include "daemons.h"
 
 namespace bootseal::app {
 
 Result<std::unique_ptr<cli::SiteClient>> open_site() {
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   BOOTSEAL_TRY(cli::Profile profile, cli::Profile::load(paths.folder_of("cli")));
+  if (!running_process(paths, "controld")) {
+    profile.when_silent =
+        fmt::format("Bootseal is not running here ({}); start it with: bootseal up", paths.home.string());
+  }
   return cli::SiteClient::create(std::move(profile));
 }
 

@@ -51,6 +51,7 @@ ErrorCode code_for(int status, std::string_view name) {
 // "Nobody answers" in the words of somebody who wants to go on.
 Error explain(const Error& error, const Profile& profile) {
   if (error.code != ErrorCode::unavailable) return error;
+  if (!profile.when_silent.empty()) return {ErrorCode::unavailable, profile.when_silent, nullptr};
   return {
       ErrorCode::unavailable,
       fmt::format(
@@ -198,7 +199,7 @@ Result<json::Value> SiteClient::wait(const std::string& operation_path, std::sto
       // A restart of the server is ridden out.
       return reply ? fail(ErrorCode::unavailable,
                           fmt::format("the server keeps answering HTTP {}", reply->status))
-                   : tl::unexpected<Error>(reply.error());
+                   : tl::unexpected<Error>(explain(reply.error(), profile_));
     }
     const auto until = std::chrono::steady_clock::now() + poll_after;
     poll_after = std::min(poll_after * 2, kLastPoll);
@@ -211,6 +212,12 @@ Result<json::Value> SiteClient::wait(const std::string& operation_path, std::sto
           [] { return false; });
     }
   }
+}
+
+Result<std::unique_ptr<net::WebSocket>> SiteClient::websocket(const std::string& path) {
+  auto socket = client_->open_websocket(path);
+  if (!socket) return tl::unexpected(explain(socket.error(), profile_));
+  return socket;
 }
 
 Result<std::string> SiteClient::text(const std::string& path) {

@@ -22,6 +22,8 @@ struct Profile {
   std::string token;
   std::string client_certificate_pem;  // may be empty
   std::string client_key_pem;
+  // Not of the folder: what to say instead of the address when nobody answers there. Empty = the address.
+  std::string when_silent;
 
   // not_found with what to do when the folder holds none; permission_denied; invalid_argument for damaged
   // files.
@@ -54,9 +56,7 @@ class SiteClient {
                            const std::function<void()>& on_wait);
   // The body of a path that answers text.
   Result<std::string> text(const std::string& path);
-  Result<std::unique_ptr<net::WebSocket>> websocket(const std::string& path) {
-    return client_->open_websocket(path);
-  }
+  Result<std::unique_ptr<net::WebSocket>> websocket(const std::string& path);
 
  private:
   SiteClient(Profile profile, std::unique_ptr<net::Client> client)
