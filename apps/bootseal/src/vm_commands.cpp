@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "bootseal/base/fds.h"
@@ -12,14 +13,32 @@
 namespace bootseal::app {
 namespace {
 
+constexpr std::size_t kLongestPath = 4096;
 constexpr std::size_t kTextFileLimit = std::size_t{128} << 10;
 
-// The content when it names a file, else the text itself.
-Result<std::string> file_or_text(const std::string& value) {
+// Text of one line that can only be meant as the path of a file.
+bool looks_like_path(const std::string& value) {
+  if (value.find('\n') != std::string::npos) return false;
+  return value.starts_with('@') || value.starts_with('/') || value.starts_with("./") ||
+         value.starts_with("../") || value.starts_with("~/");
+}
+
+// The content when it names a file, else the text itself. `wanted` is what the text may be.
+Result<std::string> file_or_text(const std::string& value, std::string_view wanted) {
+  std::string path = value.substr(value.starts_with('@') ? 1 : 0);
+  const char* home = std::getenv("HOME");
+  if (path.starts_with("~/") && home != nullptr) path.replace(0, 1, home);
   std::error_code error;
-  if (value.size() > 4096 || !std::filesystem::is_regular_file(value, error)) return value;
-  BOOTSEAL_TRY(const Bytes content, read_file(value, kTextFileLimit));
-  return std::string(as_text(content));
+  const bool may_be_path = path.size() <= kLongestPath;
+  if (may_be_path && std::filesystem::exists(path, error) && !std::filesystem::is_directory(path, error)) {
+    BOOTSEAL_TRY(const Bytes content, read_file(path, kTextFileLimit));
+    return std::string(as_text(content));
+  }
+  if (!may_be_path || !looks_like_path(value)) return value;
+  const bool is_folder = std::filesystem::is_directory(path, error);
+  return fail(is_folder ? ErrorCode::invalid_argument : ErrorCode::not_found,
+              fmt::format("{}: {}; give a file that is there, or the {} itself", path,
+                          is_folder ? "a folder, not a file" : "no such file", wanted));
 }
 
 Result<json::Object> image_reference(const std::string& image) {
@@ -62,7 +81,7 @@ Result<json::Object> os_profile(const VmCreateOptions& options) {
                   "--ssh-key-values needs --admin-username: whose keys are they?");
     json::Array keys;
     for (const std::string& value : options.ssh_keys) {
-      BOOTSEAL_TRY(std::string text, file_or_text(value));
+      BOOTSEAL_TRY(std::string text, file_or_text(value, "public key"));
       json::Object key;
       key["path"] = fmt::format("/home/{}/.ssh/authorized_keys", options.admin_username);
       key["keyData"] = std::move(text);
@@ -76,7 +95,7 @@ Result<json::Object> os_profile(const VmCreateOptions& options) {
     os["linuxConfiguration"] = std::move(configuration);
   }
   if (!options.custom_data.empty()) {
-    BOOTSEAL_TRY(const std::string data, file_or_text(options.custom_data));
+    BOOTSEAL_TRY(const std::string data, file_or_text(options.custom_data, "user data"));
     os["customData"] = to_base64(as_bytes(data));
   }
   return os;
@@ -103,10 +122,10 @@ Result<json::Object> create_body(const VmCreateOptions& options) {
   json::Object tags;
   for (const std::string& tag : options.tags) {
     const std::size_t equals = tag.find('=');
-    if (equals == 0)
-      return fail(ErrorCode::invalid_argument,
-                  fmt::format("the tag '{}' has no name; wanted NAME=VALUE", tag));
-    tags[tag.substr(0, equals)] = equals == std::string::npos ? "" : tag.substr(equals + 1);
+    if (equals == 0 || equals == std::string::npos)
+      return fail(ErrorCode::invalid_argument, fmt::format("the tag '{}' has no {}; wanted NAME=VALUE", tag,
+                                                           equals == 0 ? "name" : "'='"));
+    tags[tag.substr(0, equals)] = tag.substr(equals + 1);
   }
   json::Object body;
   body["location"] = "local";
@@ -216,13 +235,15 @@ Status vm_power(const Global& global, const VmActionOptions& options, const std:
     const char* query;
     const char* doing;
     const char* done;
+    const char* asked;
   };
   static constexpr Words kWords[] = {
-      {"start", "start", "", "Starting", "is running"},
-      {"stop", "powerOff", "skipShutdown=false", "Shutting down", "is stopped"},
-      {"kill", "powerOff", "skipShutdown=true", "Ending", "is stopped"},
-      {"deallocate", "deallocate", "", "Shutting down", "is deallocated"},
-      {"restart", "restart", "", "Restarting", "is running again"}};
+      {"start", "start", "", "Starting", "is running", "has been asked to start"},
+      {"stop", "powerOff", "skipShutdown=false", "Shutting down", "is stopped",
+       "has been asked to shut down"},
+      {"kill", "powerOff", "skipShutdown=true", "Ending", "is stopped", "is being ended"},
+      {"deallocate", "deallocate", "", "Shutting down", "is deallocated", "has been asked to shut down"},
+      {"restart", "restart", "", "Restarting", "is running again", "has been asked to restart"}};
   const auto* words =
       std::find_if(std::begin(kWords), std::end(kWords), [&](const Words& w) { return action == w.action; });
   BOOTSEAL_CHECK(words != std::end(kWords));
@@ -232,8 +253,10 @@ Status vm_power(const Global& global, const VmActionOptions& options, const std:
   if (global.format == cli::Format::json) {
     BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
     print_json(vm);
+  } else if (!global.quiet && options.no_wait) {
+    fmt::print("{} {}. See how it is: {}\n", options.vm.name, words->asked, show_command(options.vm));
   } else if (!global.quiet) {
-    fmt::print("{} {}\n", options.vm.name, options.no_wait ? "has been asked to" : words->done);
+    fmt::print("{} {}\n", options.vm.name, words->done);
   }
   return {};
 }
