@@ -5,10 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <system_error>
 
+#include "bootseal/base/ids.h"
 #include "bootseal/cli/output.h"
+#include "bootseal/cli/suggestion.h"
 #include "options.h"
 #include "reference.h"
 
@@ -16,6 +19,31 @@ namespace bootseal::app {
 namespace {
 
 using Run = std::function<Status()>;
+
+constexpr double kLongestTimeoutSeconds = 1e9;
+
+// The API's rule, said before anything is asked of it.
+Status check_name(std::string_view what, const std::string& name) {
+  if (is_valid_resource_name(name)) return {};
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("the {} '{}' is invalid: wanted 1 to 64 letters, digits, '.', '_' and '-', beginning and "
+                  "ending with a letter or a digit",
+                  what, name));
+}
+
+Status check_vm_name(const VmName& vm) {
+  BOOTSEAL_TRY_STATUS(check_name("name", vm.name));
+  return check_name("resource group", vm.group);
+}
+
+// What is wrong with the text as a number of seconds; empty = nothing.
+std::string check_seconds(const std::string& text) {
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (!text.empty() && *end == '\0' && seconds > 0 && seconds <= kLongestTimeoutSeconds) return {};
+  return fmt::format("wanted a number of seconds above 0, there is '{}'", text);
+}
 
 // Everything the parser writes to; lives as long as the parser.
 struct Parsed {
@@ -45,6 +73,7 @@ class CommandLine {
         "6 not allowed, 7 not known, 8 cannot be reached, 9 too slow, 10 cancelled, 11 used up, 12 not "
         "possible here, 13 damaged, 14 input or\n"
         "output failed, 20 to 24 the guest state is missing, foreign, under another key, damaged, stale.");
+    app_.set_version_flag("--version", fmt::format("bootseal {}", BOOTSEAL_VERSION), "The version");
     add_site_commands();
     add_image_commands();
     add_vm_commands();
@@ -78,15 +107,36 @@ class CommandLine {
     } catch (const CLI::CallForHelp&) {
       fmt::print("{}", help_of(deepest(&app_)));
       return {};
+    } catch (const CLI::CallForVersion& version) {
+      fmt::print("{}\n", version.what());
+      return {};
     } catch (const CLI::ParseError& error) {
-      const CLI::App* where = deepest(&app_);
-      const std::vector<std::string> unknown = where->remaining();
-      const std::string problem = unknown.empty() ? std::string(error.what())
-                                                  : fmt::format("'{}' is not known here", unknown.front());
-      return fail(ErrorCode::invalid_argument,
-                  fmt::format("{}; see `{} --help`", cli::printable(problem), full_name(where)));
+      return fail(ErrorCode::invalid_argument, problem_with_line(error));
     }
     return parsed_.run ? parsed_.run() : Status();
+  }
+
+  // What is wrong with the line that was typed and where help is.
+  std::string problem_with_line(const CLI::ParseError& error) const {
+    const CLI::App* where = &app_;
+    // The first command that was given what it does not know: what follows is a consequence.
+    while (where->remaining().empty() && !where->get_subcommands().empty())
+      where = where->get_subcommands().front();
+    const std::vector<std::string> unknown = where->remaining();
+    const std::string help = fmt::format("for help run: {} --help", full_name(where));
+    if (unknown.empty()) return fmt::format("{}; {}", cli::printable(error.what()), help);
+    const std::string word = cli::printable(unknown.front());
+    std::vector<std::string> known;
+    if (word.starts_with('-')) {
+      for (const CLI::Option* option : reference_detail::options_of(*where))
+        for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    } else {
+      for (const CLI::App* child : reference_detail::children_of(*where)) known.push_back(child->get_name());
+      if (known.empty()) return fmt::format("unexpected argument '{}'; {}", word, help);
+    }
+    const auto meant = cli::nearest(word, known);
+    return fmt::format("unknown {} '{}'; {}{}", word.starts_with('-') ? "option" : "command", word,
+                       meant ? fmt::format("did you mean '{}'? ", *meant) : "", help);
   }
 
   static const CLI::App* deepest(const CLI::App* app) {
@@ -109,6 +159,7 @@ class CommandLine {
     return [&vm, run = std::move(run)]() -> Status {
       if (vm.name.empty())
         return fail(ErrorCode::invalid_argument, "the VM's name is missing; give it as NAME or with --name");
+      BOOTSEAL_TRY_STATUS(check_vm_name(vm));
       return run();
     };
   }
@@ -240,7 +291,7 @@ void CommandLine::add_vm_create(CLI::App& vm) {
       "  bootseal vm create -n web -g prod --image debian-12 --size Standard_B2s --admin-username ops "
       "--ssh-key-values ~/.ssh/id_ed25519.pub\n"
       "  bootseal vm create -n old --image debian-12 --security-type Standard",
-      [this] { return vm_create(parsed_.global, parsed_.create); });
+      on_vm(options.vm, [this] { return vm_create(parsed_.global, parsed_.create); }));
   sub->add_option("-n,--name", options.vm.name, "The VM's name")->required()->type_name("NAME");
   add_group(sub, options.vm.group);
   sub->add_option("--image", options.image,
@@ -261,7 +312,8 @@ void CommandLine::add_vm_create(CLI::App& vm) {
                   "OpenSSH public keys, or files that hold one (repeatable)")
       ->type_name("KEY")
       ->allow_extra_args(true);
-  sub->add_option("--custom-data", options.custom_data, "cloud-init user data, or a file that holds it")
+  sub->add_option("--custom-data", options.custom_data,
+                  "cloud-init user data, or a file that holds it (PATH or @PATH)")
       ->type_name("DATA");
   sub->add_option("--tags", options.tags, "NAME=VALUE (repeatable)")->type_name("TAG");
   sub->add_flag("--no-wait", options.no_wait, "Do not wait until it runs");
@@ -298,8 +350,11 @@ void CommandLine::add_vm_commands() {
   add_vm_create(*vm);
 
   CLI::App* sub = command(*vm, "list", "The VMs of all groups, or of one",
-                          "  bootseal vm list\n  bootseal vm list -g prod -o json",
-                          [this] { return vm_list(parsed_.global, parsed_.list_group); });
+                          "  bootseal vm list\n  bootseal vm list -g prod -o json", [this]() -> Status {
+                            if (!parsed_.list_group.empty())
+                              BOOTSEAL_TRY_STATUS(check_name("resource group", parsed_.list_group));
+                            return vm_list(parsed_.global, parsed_.list_group);
+                          });
   sub->add_option("-g,--resource-group", parsed_.list_group, "Only this group")->type_name("GROUP");
   add_output(sub);
 
@@ -350,7 +405,7 @@ void CommandLine::add_vm_commands() {
       ->type_name("TEXT");
   sub->add_option("--timeout", parsed_.console.timeout_seconds, "Fail after so many seconds")
       ->type_name("SECONDS")
-      ->check(CLI::Validator(CLI::PositiveNumber).description(""));
+      ->check(CLI::Validator([](std::string& text) { return check_seconds(text); }, ""));
   add_quiet(sub);
 
   sub = command(*vm, "log", "What the serial console has shown so far", "  bootseal vm log demo | less",

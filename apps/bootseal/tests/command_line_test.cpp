@@ -7,6 +7,7 @@
 
 #include "bootseal/base/fds.h"
 #include "bootseal/base/subprocess.h"
+#include "bootseal/cli/site_client.h"
 
 namespace bootseal::app {
 namespace {
@@ -84,7 +85,28 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
     const char* says;
   } cases[] = {
       {{}, 2, "subcommand"},
-      {{"dance"}, 2, "dance"},
+      {{"dance"}, 2, "unknown command 'dance'; for help run: bootseal --help"},
+      {{"help"}, 2, "unknown command 'help'"},
+      {{"VM", "list"}, 2, "unknown command 'VM'; did you mean 'vm'? for help run: bootseal --help"},
+      {{"vm", "shw", "web"},
+       2,
+       "unknown command 'shw'; did you mean 'show'? for help run: bootseal vm --help"},
+      {{"image", "delete", "x"}, 2, "unknown command 'delete'; for help run: bootseal image --help"},
+      {{"vm", "show", "web", "--outptu", "json"}, 2, "unknown option '--outptu'; did you mean '--output'?"},
+      {{"vm", "show", "web", "x"}, 2, "unexpected argument 'x'"},
+      {{"vm", "create", "--name", "we b!", "--image", "i"}, 2, "the name 'we b!' is invalid: "},
+      {{"vm", "create", "--name", "w", "-g", "a/b", "--image", "i"},
+       2,
+       "the resource group 'a/b' is invalid: "},
+      {{"vm", "show", "../x"}, 2, "the name '../x' is invalid: "},
+      {{"vm", "list", "-g", "a/b"}, 2, "the resource group 'a/b' is invalid: "},
+      {{"vm", "create", "--name", "x", "--image", "i", "--tags", "foo"}, 2, "the tag 'foo' has no '='"},
+      {{"vm", "create", "--name", "x", "--image", "i", "--custom-data", "./gone"}, 3, "./gone: no such file"},
+      {{"vm", "create", "--name", "x", "--image", "i", "--custom-data", "@gone"}, 3, "gone: no such file"},
+      {{"vm", "create", "--name", "x", "--image", "i", "--custom-data", "/"}, 2, "a folder"},
+      {{"vm", "create", "--name", "x", "--image", "i", "--admin-username", "u", "--ssh-key-values", "/gone"},
+       3,
+       "/gone: no such file; give a file that is there, or the public key itself"},
       {{"vm", "create", "--image", "x"}, 2, "--name"},
       {{"vm", "create", "--name", "x", "--image", "a:b:c"}, 2, "'a:b:c' is no image"},
       {{"vm", "create", "--name", "x", "--image", "i", "--enable-vtpm", "maybe"}, 2, "--enable-vtpm"},
@@ -99,7 +121,7 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
       {{"vm", "list"}, 3, "bootseal up"},
       {{"status"}, 3, "bootseal up"},
       {{"image", "build", "../x"}, 2, "not an image name"},
-      {{"vm", "console", "a", "--timeout", "soon"}, 2, "--timeout"},
+      {{"vm", "console", "a", "--timeout", "soon"}, 2, "wanted a number of seconds"},
   };
   for (const auto& one : cases) {
     const CommandOutput output = run(one.arguments);
@@ -122,6 +144,44 @@ TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnErrorAndNeverAnAbort) {
     EXPECT_EQ(output.exit_code, error_info(ErrorCode::io_error).exit_code) << arguments;
     EXPECT_THAT(output.standard_error, ::testing::StartsWith("error: writing the output: ")) << arguments;
     EXPECT_EQ(output.standard_error.find('\n'), output.standard_error.size() - 1) << output.standard_error;
+  }
+}
+
+TEST_F(CommandLineTest, TheVersionIsThereAsACommandAndAsAnOption) {
+  const CommandOutput option = run({"--version"});
+  EXPECT_EQ(option.exit_code, 0);
+  EXPECT_THAT(option.standard_output, ::testing::StartsWith("bootseal "));
+  EXPECT_EQ(option.standard_output, run({"version"}).standard_output);
+}
+
+TEST_F(CommandLineTest, ASiteThatIsDownIsSaidToBeDown) {
+  cli::Profile profile;
+  profile.endpoint = "https://127.0.0.1:1";
+  profile.tenant = profile.subscription = "s";
+  profile.token = "x";
+  ASSERT_TRUE(profile.save(home_ / "cli"));
+  Command certificate;
+  certificate.arguments = {"/usr/bin/openssl",
+                           "req",
+                           "-x509",
+                           "-newkey",
+                           "ec",
+                           "-pkeyopt",
+                           "ec_paramgen_curve:P-256",
+                           "-nodes",
+                           "-subj",
+                           "/CN=nobody",
+                           "-keyout",
+                           "/dev/null",
+                           "-out",
+                           (home_ / "cli/ca.pem").string()};
+  ASSERT_TRUE(run_checked(certificate, {}, std::chrono::seconds(30)));
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"vm", "list"}, {"status"}, {"vm", "console", "web"}, {"vm", "log", "web"}}) {
+    const CommandOutput output = run(arguments);
+    EXPECT_EQ(output.exit_code, 8);
+    EXPECT_EQ(output.standard_error,
+              "error: Bootseal is not running here (" + home_.string() + "); start it with: bootseal up\n");
   }
 }
 

@@ -6,6 +6,7 @@
 #include "bootseal/cli/console.h"
 #include "bootseal/cli/output.h"
 #include "bootseal/cli/site_client.h"
+#include "bootseal/cli/suggestion.h"
 #include "bootseal/cli/vm_page.h"
 
 namespace bootseal::cli {
@@ -30,6 +31,16 @@ TEST(Printable, NothingThatMovesATerminalPasses) {
                       "31m"),
             "??31m");
   EXPECT_EQ(printable("é—…"), "é—…");
+}
+
+TEST(Nearest, ForgivesASlipAndNothingMore) {
+  const std::vector<std::string> known = {"show", "stop", "start", "restart", "list"};
+  EXPECT_EQ(nearest("shw", known), "show");
+  EXPECT_EQ(nearest("LIST", known), "list");
+  EXPECT_EQ(nearest("strat", known), "start");
+  EXPECT_EQ(nearest("help", known), std::nullopt);
+  EXPECT_EQ(nearest("delete", known), std::nullopt);
+  EXPECT_EQ(nearest("", known), std::nullopt);
 }
 
 TEST(Age, IsReadAsPeopleSayIt) {
