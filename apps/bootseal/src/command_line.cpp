@@ -55,6 +55,7 @@ struct Parsed {
   VmCreateOptions create;
   VmActionOptions action;
   VmConsoleOptions console;
+  VmLogOptions log;
   std::string list_group;
   std::string shell = "bash";
   Run run;
@@ -266,13 +267,8 @@ void CommandLine::add_image_commands() {
   sub->add_option("--version", parsed_.image_build.version, "The image's version (default: the recipe's)")
       ->type_name("VERSION");
   sub->add_flag("--if-missing", parsed_.image_build.if_missing, "Do nothing when the image is there already");
-  sub->add_option_function<std::vector<std::string>>(
-         "--add",
-         [this](const std::vector<std::string>& files) {
-           for (const std::string& file : files)
-             parsed_.image_build.passed_on.insert(parsed_.image_build.passed_on.end(), {"--add", file});
-         },
-         "A further file: FILE=PATH in the guest (repeatable)")
+  sub->add_option("--add", parsed_.image_build.additions,
+                  "A further file: FILE=PATH in the guest (repeatable)")
       ->type_name("FILE=PATH")
       ->allow_extra_args(false);
   add_output(sub);
@@ -409,8 +405,10 @@ void CommandLine::add_vm_commands() {
   add_quiet(sub);
 
   sub = command(*vm, "log", "What the serial console has shown so far", "  bootseal vm log demo | less",
-                on_vm(parsed_.vm, [this] { return vm_log(parsed_.global, parsed_.vm); }));
-  add_vm_name(sub, parsed_.vm);
+                on_vm(parsed_.log.vm, [this] { return vm_log(parsed_.log); }));
+  add_vm_name(sub, parsed_.log.vm);
+  sub->add_flag("--raw", parsed_.log.raw,
+                "Terminal control sequences too, also on a terminal (a pipe or file always gets them)");
 }
 
 void CommandLine::add_help_commands() {

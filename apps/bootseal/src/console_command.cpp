@@ -8,7 +8,9 @@
 namespace bootseal::app {
 Status vm_console(const Global& global, const VmConsoleOptions& options) {
   BOOTSEAL_TRY(const auto site, open_site());
-  BOOTSEAL_TRY_STATUS(get_vm(*site, options.vm));
+  BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+  BOOTSEAL_TRY_STATUS(
+      refuse_stopped(vm, options.vm, "its console is silent, `bootseal vm log` has what it showed"));
   const std::string path = site->vm_path(options.vm.group, options.vm.name);
   cli::ConsoleOptions console;
   console.until = options.until;

@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -35,6 +37,34 @@ Result<std::filesystem::path> find_builder(const Paths& paths) {
 Result<json::Value> read_manifest(const std::filesystem::path& folder) {
   BOOTSEAL_TRY(const Bytes content, read_file(folder / "manifest.json", kManifestLimit));
   return json::parse(as_text(content));
+}
+
+// Of build-image, when it is told none.
+constexpr std::string_view kFirstVersion = "1.0.0";
+
+// What build-image would refuse, before anything is made.
+Status check_recipe(const std::filesystem::path& builder, const std::string& name) {
+  const std::filesystem::path recipes = builder.parent_path() / "recipes";
+  std::error_code error;
+  if (std::filesystem::is_regular_file(recipes / (name + ".sh"), error)) return {};
+  std::vector<std::string> known;
+  for (const auto& entry : std::filesystem::directory_iterator(recipes, error)) {
+    if (entry.path().extension() == ".sh") known.push_back(entry.path().stem().string());
+  }
+  std::sort(known.begin(), known.end());
+  return fail(ErrorCode::not_found,
+              fmt::format("there is no recipe '{}'; there are: {}", name, fmt::join(known, ", ")));
+}
+
+Status check_addition(const std::string& addition) {
+  const std::size_t equals = addition.find("=/");
+  if (equals == std::string::npos || equals == 0 || addition.find("..", equals) != std::string::npos)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("--add wants FILE=/PATH/IN/THE/GUEST without '..', there is '{}'", addition));
+  const std::string file = addition.substr(0, addition.find('='));
+  std::error_code error;
+  if (std::filesystem::is_regular_file(file, error)) return {};
+  return fail(ErrorCode::not_found, fmt::format("{}: no such file; --add wants one that is there", file));
 }
 
 // Every file readable by all: QEMU reads the disk under its VM's own uid.
@@ -73,17 +103,17 @@ class BuildFolder {
 };
 
 Result<std::string> run_builder(const Global& global, const Paths& paths, const ImageBuildOptions& options,
+                                const std::filesystem::path& builder, const std::string& version,
                                 const std::filesystem::path& target) {
-  BOOTSEAL_TRY(const std::filesystem::path builder, find_builder(paths));
   Command command;
   command.arguments = {builder.string(), options.name, target.string()};
   const std::filesystem::path agent = paths.programs / "bootseal-agent";
   std::error_code error;
   if (std::filesystem::exists(agent, error))
     command.arguments.insert(command.arguments.end(), {"--agent", agent.string()});
-  if (!options.version.empty())
-    command.arguments.insert(command.arguments.end(), {"--image-version", options.version});
-  command.arguments.insert(command.arguments.end(), options.passed_on.begin(), options.passed_on.end());
+  command.arguments.insert(command.arguments.end(), {"--image-version", version});
+  for (const std::string& addition : options.additions)
+    command.arguments.insert(command.arguments.end(), {"--add", addition});
   std::map<std::string, std::string> environment;
   for (char** next = ::environ; *next != nullptr; ++next) {
     const std::string_view text(*next);
@@ -107,6 +137,15 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   if (!is_valid_resource_name(options.name))
     return fail(ErrorCode::invalid_argument, fmt::format("'{}' is not an image name", options.name));
+  const std::string asked = options.version.empty() ? std::string(kFirstVersion) : options.version;
+  if (!is_valid_resource_name(asked))
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("the version '{}' is invalid: wanted one as 1.1.0, of letters, digits, '.', '_' and '-'",
+                    asked));
+  BOOTSEAL_TRY(const std::filesystem::path builder, find_builder(paths));
+  BOOTSEAL_TRY_STATUS(check_recipe(builder, options.name));
+  for (const std::string& addition : options.additions) BOOTSEAL_TRY_STATUS(check_addition(addition));
   std::error_code error;
   const std::filesystem::path home = paths.images() / options.name;
   const bool there =
@@ -117,9 +156,18 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
     if (!global.quiet) fmt::print("the image '{}' is there already\n", options.name);
     return {};
   }
+  const auto exists_already = [&](const std::string& version) {
+    return fail(
+        ErrorCode::already_exists,
+        fmt::format(
+            "the image '{}:{}' exists already, and VMs may be built on it; give another --version, or "
+            "--if-missing to keep it",
+            options.name, version));
+  };
+  if (std::filesystem::exists(home / asked, error)) return exists_already(asked);
   BOOTSEAL_TRY_STATUS(make_folder(paths.images(), 0755));
   BOOTSEAL_TRY(const BuildFolder folder, BuildFolder::create(paths));
-  if (const auto built = run_builder(global, paths, options, folder.path()); !built) {
+  if (const auto built = run_builder(global, paths, options, builder, asked, folder.path()); !built) {
     return tl::unexpected(built.error().wrap(fmt::format("building the image '{}'", options.name)));
   }
   BOOTSEAL_TRY(const json::Value manifest, read_manifest(folder.path()));
@@ -130,12 +178,7 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
         fmt::format("the manifest that was built names the version '{}', which cannot be one", version));
   BOOTSEAL_TRY_STATUS(open_to_readers(folder.path()));
   const std::filesystem::path target = home / version;
-  if (std::filesystem::exists(target, error)) {
-    return fail(
-        ErrorCode::already_exists,
-        fmt::format("the image '{}:{}' exists already, and VMs may be built on it; give another --version",
-                    options.name, version));
-  }
+  if (std::filesystem::exists(target, error)) return exists_already(version);
   BOOTSEAL_TRY_STATUS(make_folder(home, 0755));
   std::filesystem::rename(folder.path(), target, error);
   if (error)

@@ -30,7 +30,7 @@ struct ImageBuildOptions {
   std::string name;
   std::string version;
   bool if_missing = false;
-  std::vector<std::string> passed_on;  // to images/build-image
+  std::vector<std::string> additions;  // FILE=PATH
 };
 
 struct VmName {
@@ -65,6 +65,11 @@ struct VmConsoleOptions {
   std::optional<double> timeout_seconds;
 };
 
+struct VmLogOptions {
+  VmName vm;
+  bool raw = false;
+};
+
 // -- site --
 Status up(const Global& global, const UpOptions& options);
 Status down(const Global& global, const DownOptions& options);
@@ -84,6 +89,6 @@ Status vm_delete(const Global& global, const VmActionOptions& options);
 Status vm_attest(const Global& global, const VmActionOptions& options);
 Status vm_reset_guest_state(const Global& global, const VmActionOptions& options);
 Status vm_console(const Global& global, const VmConsoleOptions& options);
-Status vm_log(const Global& global, const VmName& vm);
+Status vm_log(const VmLogOptions& options);
 
 }  // namespace bootseal::app

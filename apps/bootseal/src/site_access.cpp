@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "bootseal/cli/progress.h"
+#include "bootseal/cli/vm_page.h"
 #include "daemons.h"
 
 namespace bootseal::app {
@@ -40,6 +41,17 @@ Result<json::Value> get_vm(cli::SiteClient& site, const VmName& vm) {
   BOOTSEAL_TRY(cli::SiteClient::Answer answer,
                site.call("GET", site.vm_path(vm.group, vm.name), nullptr, {}, "$expand=instanceView"));
   return std::move(answer.body);
+}
+
+std::string group_flag(const VmName& vm) {
+  return vm.group == "default" ? "" : " -g " + vm.group;
+}
+
+Status refuse_stopped(const json::Value& resource, const VmName& vm, std::string_view why) {
+  const std::string power = cli::power_state(resource);
+  if (power != "stopped" && power != "deallocated") return {};
+  return fail(ErrorCode::conflict, fmt::format("{} is {}: {}; start it with: bootseal vm start {}{}", vm.name,
+                                               power, why, vm.name, group_flag(vm)));
 }
 
 void print_json(const json::Value& value) {

@@ -18,6 +18,10 @@ Result<json::Value> wait_with_progress(const Global& global, cli::SiteClient& si
                                        const std::string& how_to_go_on);
 // The resource with its instance view. not_found names the VM.
 Result<json::Value> get_vm(cli::SiteClient& site, const VmName& vm);
+// " -g GROUP" for a command line; empty for the default group.
+std::string group_flag(const VmName& vm);
+// conflict, with `why` and how to start it, when the VM of the resource is stopped.
+Status refuse_stopped(const json::Value& resource, const VmName& vm, std::string_view why);
 void print_json(const json::Value& value);
 void print_table(const Global& global, const cli::Table& table);
 // Asks on the terminal; refused without one. `question` ends with '?'.

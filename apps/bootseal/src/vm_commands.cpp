@@ -142,9 +142,6 @@ Status ensure_group(cli::SiteClient& site, const std::string& group) {
   return {};
 }
 
-std::string group_flag(const VmName& vm) {
-  return vm.group == "default" ? "" : " -g " + vm.group;
-}
 std::string show_command(const VmName& vm) {
   return fmt::format("bootseal vm show {}{}", vm.name, group_flag(vm));
 }
@@ -278,6 +275,8 @@ Status vm_delete(const Global& global, const VmActionOptions& options) {
 
 Status vm_attest(const Global& global, const VmActionOptions& options) {
   BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+  BOOTSEAL_TRY_STATUS(refuse_stopped(vm, options.vm, "only a running VM gives evidence"));
   BOOTSEAL_TRY(const json::Value verdict,
                run_action(global, *site, options, "attest", nullptr, "",
                           fmt::format("Waiting for fresh evidence of {}", options.vm.name)));
@@ -320,10 +319,12 @@ Status vm_reset_guest_state(const Global& global, const VmActionOptions& options
   return {};
 }
 
-Status vm_log(const Global& /*global*/, const VmName& vm) {
+Status vm_log(const VmLogOptions& options) {
   BOOTSEAL_TRY(const auto site, open_site());
-  BOOTSEAL_TRY(const std::string log, site->text(site->vm_path(vm.group, vm.name) + "/serialLog"));
-  return cli::write_output(log);
+  BOOTSEAL_TRY(const std::string log,
+               site->text(site->vm_path(options.vm.group, options.vm.name) + "/serialLog"));
+  const bool is_raw = options.raw || ::isatty(STDOUT_FILENO) != 1;
+  return cli::write_output(is_raw ? log : cli::without_terminal_controls(log));
 }
 
 }  // namespace bootseal::app

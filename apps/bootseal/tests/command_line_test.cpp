@@ -147,6 +147,36 @@ TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnErrorAndNeverAnAbort) {
   }
 }
 
+TEST_F(CommandLineTest, AnImageThatCannotBeBuiltIsRefusedBeforeAnyStep) {
+  ASSERT_TRUE(std::filesystem::create_directories(home_ / "images/debian-12-mini/1.0.0"));
+  ASSERT_TRUE(replace_file(home_ / "images/debian-12-mini/1.0.0/manifest.json", as_bytes("{}"), 0644));
+  const struct {
+    std::vector<std::string> arguments;
+    int exit_code;
+    const char* says;
+  } cases[] = {
+      {{"debian-13"}, 3, "there is no recipe 'debian-13'; there are: debian-12, debian-12-mini"},
+      {{"debian-12-mini", "--version", "a b"}, 2, "the version 'a b' is invalid"},
+      {{"debian-12-mini", "--version", "2", "--add", "/gone=/x"}, 3, "/gone: no such file"},
+      {{"debian-12-mini", "--version", "2", "--add", "/etc/passwd"}, 2, "--add wants FILE=/PATH"},
+      {{"debian-12-mini"}, 4, "'debian-12-mini:1.0.0' exists already"},
+      {{"debian-12-mini", "--version", "1.0.0"}, 4, "exists already"},
+      {{"debian-12-mini", "--version", "1.0.0", "--if-missing"}, 0, ""},
+  };
+  for (const auto& one : cases) {
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, "image", "build"};
+    command.arguments.insert(command.arguments.end(), one.arguments.begin(), one.arguments.end());
+    command.environment = std::map<std::string, std::string>{
+        {"BOOTSEAL_HOME", home_}, {"BOOTSEAL_SHARE", BOOTSEAL_SOURCE_DIR}, {"PATH", "/usr/bin:/bin"}};
+    const CommandOutput output = run_command(command, {}, std::chrono::seconds(30)).value();
+    const std::string shown = ::testing::PrintToString(one.arguments);
+    EXPECT_EQ(output.exit_code, one.exit_code) << shown << output.standard_error;
+    EXPECT_THAT(output.standard_error, HasSubstr(one.says)) << shown;
+    EXPECT_EQ(output.standard_error.find('['), std::string::npos) << shown << "a step of a build";
+  }
+}
+
 TEST_F(CommandLineTest, TheVersionIsThereAsACommandAndAsAnOption) {
   const CommandOutput option = run({"--version"});
   EXPECT_EQ(option.exit_code, 0);

@@ -30,6 +30,53 @@ void append_row(std::string& text, const std::vector<std::string>& cells,
   text += line + '\n';
 }
 
+constexpr char kEscape = 0x1B;
+constexpr char kBell = 0x07;
+
+bool is_between(char c, char first, char last) {
+  return c >= first && c <= last;
+}
+
+// Where the escape sequence that begins at `at` ends (ECMA-48, sections 5.3 to 5.6).
+std::size_t escape_end(std::string_view text, std::size_t at) {
+  std::size_t next = at + 1;
+  if (next == text.size()) return next;
+  const char kind = text[next++];
+  if (kind == '[') {
+    while (next < text.size() && is_between(text[next], 0x20, 0x3F)) ++next;
+    return next < text.size() && is_between(text[next], 0x40, 0x7E) ? next + 1 : next;
+  }
+  if (std::string_view("]PX^_").find(kind) != std::string_view::npos) {
+    for (; next < text.size() && text[next] != '\n'; ++next) {
+      if (text[next] == kBell) return next + 1;
+      if (text[next] == kEscape) return next + 1 < text.size() && text[next + 1] == '\\' ? next + 2 : next;
+    }
+    return next;
+  }
+  if (is_between(kind, 0x20, 0x2F)) {
+    while (next < text.size() && is_between(text[next], 0x20, 0x2F)) ++next;
+    return next < text.size() && is_between(text[next], 0x30, 0x7E) ? next + 1 : next;
+  }
+  return is_between(kind, 0x30, 0x7E) ? next : at + 1;
+}
+
+// Bytes of the UTF-8 character at `at`; 0 when there is none, or it is a C1 control.
+std::size_t character_size(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
+  };
+  const unsigned char first = byte(at);
+  if (first < 0x80) return 1;
+  const std::size_t size = first >= 0xC2 && first < 0xE0   ? 2
+                           : first >= 0xE0 && first < 0xF0 ? 3
+                           : first >= 0xF0 && first < 0xF5 ? 4
+                                                           : 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(at + i) & 0xC0U) != 0x80U) return 0;
+  }
+  return first == 0xC2 && byte(at + 1) < 0xA0 ? 0 : size;
+}
+
 }  // namespace
 
 std::string Table::to_text() const {
@@ -70,6 +117,22 @@ std::string printable(std::string_view text, bool lines) {
     const auto first = static_cast<unsigned char>(result[i]);
     const auto second = static_cast<unsigned char>(result[i + 1]);
     if (first == 0xC2 && second >= 0x80 && second < 0xA0) result[i] = result[i + 1] = '?';
+  }
+  return result;
+}
+
+std::string without_terminal_controls(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] == kEscape) {
+      at = escape_end(text, at);
+      continue;
+    }
+    const std::size_t size = character_size(text, at);
+    const bool is_control = size == 1 && text[at] != '\n' && text[at] != '\t' &&
+                            (is_between(text[at], 0, 0x1F) || text[at] == 0x7F);
+    if (!is_control) result += size == 0 ? "?" : text.substr(at, size);
+    at += std::max<std::size_t>(size, 1);
   }
   return result;
 }

@@ -33,6 +33,20 @@ TEST(Printable, NothingThatMovesATerminalPasses) {
   EXPECT_EQ(printable("é—…"), "é—…");
 }
 
+TEST(WithoutTerminalControls, LeavesTheTextAndTakesWholeSequences) {
+  EXPECT_EQ(without_terminal_controls("\x1b[2J\x1b[1;31mred\x1b[0m\r\n\tend"), "red\n\tend");
+  EXPECT_EQ(without_terminal_controls("a\x1b]0;title\x07"
+                                      "b\x1bP1$r\x1b\\c\x1b(Bd\x1b"
+                                      "7e"),
+            "abcde");
+  EXPECT_EQ(without_terminal_controls("a\x1b]never ends\nb"), "a\nb");
+  EXPECT_EQ(without_terminal_controls("\xc2\x9b"
+                                      "2J\x9b"
+                                      "1m\x7f\x08é…"),
+            "??2J?1mé…");
+  EXPECT_EQ(without_terminal_controls("\x1b\x1b[1\x1b[2Jx\x1b"), "x");
+}
+
 TEST(Nearest, ForgivesASlipAndNothingMore) {
   const std::vector<std::string> known = {"show", "stop", "start", "restart", "list"};
   EXPECT_EQ(nearest("shw", known), "show");

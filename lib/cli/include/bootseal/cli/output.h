@@ -25,6 +25,11 @@ struct Table {
 // when `lines`.
 std::string printable(std::string_view text, bool lines = false);
 
+// What a serial console showed as plain text: whole escape sequences go (CSI, OSC and the other strings,
+// two-byte ones), and every control character but tab and new line. A string that never ends takes its line
+// with it only.
+std::string without_terminal_controls(std::string_view text);
+
 // To standard output at once, past the buffer of stdio. io_error whatever the reason.
 Status write_output(std::string_view text);
 
