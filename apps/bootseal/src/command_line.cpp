@@ -264,7 +264,7 @@ void CommandLine::add_image_commands() {
   sub->add_option("NAME", parsed_.image_build.name, "The recipe, which is also the image's name")
       ->required()
       ->type_name("");
-  sub->add_option("--version", parsed_.image_build.version, "The image's version (default: the recipe's)")
+  sub->add_option("--version", parsed_.image_build.version, "The image's version (default: 1.0.0)")
       ->type_name("VERSION");
   sub->add_flag("--if-missing", parsed_.image_build.if_missing, "Do nothing when the image is there already");
   sub->add_option("--add", parsed_.image_build.additions,

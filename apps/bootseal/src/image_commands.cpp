@@ -58,7 +58,7 @@ Status check_recipe(const std::filesystem::path& builder, const std::string& nam
 
 Status check_addition(const std::string& addition) {
   const std::size_t equals = addition.find("=/");
-  if (equals == std::string::npos || equals == 0 || addition.find("..", equals) != std::string::npos)
+  if (equals == std::string::npos || equals == 0 || addition.find("..") != std::string::npos)
     return fail(ErrorCode::invalid_argument,
                 fmt::format("--add wants FILE=/PATH/IN/THE/GUEST without '..', there is '{}'", addition));
   const std::string file = addition.substr(0, addition.find('='));
@@ -143,9 +143,6 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
         ErrorCode::invalid_argument,
         fmt::format("the version '{}' is invalid: wanted one as 1.1.0, of letters, digits, '.', '_' and '-'",
                     asked));
-  BOOTSEAL_TRY(const std::filesystem::path builder, find_builder(paths));
-  BOOTSEAL_TRY_STATUS(check_recipe(builder, options.name));
-  for (const std::string& addition : options.additions) BOOTSEAL_TRY_STATUS(check_addition(addition));
   std::error_code error;
   const std::filesystem::path home = paths.images() / options.name;
   const bool there =
@@ -156,6 +153,9 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
     if (!global.quiet) fmt::print("the image '{}' is there already\n", options.name);
     return {};
   }
+  BOOTSEAL_TRY(const std::filesystem::path builder, find_builder(paths));
+  BOOTSEAL_TRY_STATUS(check_recipe(builder, options.name));
+  for (const std::string& addition : options.additions) BOOTSEAL_TRY_STATUS(check_addition(addition));
   const auto exists_already = [&](const std::string& version) {
     return fail(
         ErrorCode::already_exists,
