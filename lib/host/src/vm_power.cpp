@@ -5,6 +5,7 @@
 #include "accelerator_cache.h"
 #include "bootseal/host/vm.h"
 #include "bootseal/log/log.h"
+#include "display_text.h"
 
 namespace bootseal::host {
 
@@ -96,10 +97,17 @@ GuestServiceEvents Vm::guest_events(std::uint64_t run) {
       if (run == self->run_) self->note_generation(generation);
     });
   };
-  events.tpm_failed = [weak](const std::string& message) {
+  events.tpm_failed = [weak, run](const std::string& message) {
     const auto self = weak.lock();
-    if (self)
-      log::error("vm.tpm_failed", {{"vm", self->record().assignment.vm.to_string()}, {"reason", message}});
+    if (!self) return;
+    log::error("vm.tpm_failed", {{"vm", self->record().assignment.vm.to_string()}, {"reason", message}});
+    // QEMU's flash device does not tell the firmware that a write failed: a machine that went on would
+    // believe in variables that are not on disk.
+    const std::lock_guard lock(self->mutex_);
+    if (self->active_run_ != run) return;
+    self->guest_lost_ = true;
+    self->guest_failure_ = display_text(message, 300);
+    if (self->machine_) self->machine_->kill();
   };
   events.ended = [weak, run]() {
     const auto self = weak.lock();
@@ -140,6 +148,7 @@ void Vm::begin_run(std::uint64_t run) {
   const std::lock_guard lock(mutex_);
   active_run_ = run;
   guest_lost_ = false;
+  guest_failure_.clear();
 }
 
 Status Vm::start_processes() {
@@ -258,13 +267,24 @@ void Vm::on_shutdown(std::uint64_t run, const std::string& reason, bool by_guest
 Notice Vm::reason_of_end() const {
   const TimePoint now = environment_.clock.now();
   bool lost = false;
+  std::string failure;
   std::shared_ptr<Machine> ended;
   {
     const std::lock_guard lock(mutex_);
     lost = guest_lost_;
+    failure = guest_failure_;
     ended = machine_;
   }
   if (planned_end_) return *planned_end_;
+  if (lost && !failure.empty()) {
+    return {
+        "GuestStateWriteFailed",
+        fmt::format("the TPM or the UEFI variables could not be kept ({}), so QEMU was ended at once; every "
+                    "change that was acknowledged before is on disk. See to the disk of {}, then start it "
+                    "with: bootseal vm start {}",
+                    failure, paths_.guest_state().native(), this->record().assignment.name),
+        now};
+  }
   if (lost) {
     return {"GuestStateServiceEnded",
             "the process that holds the virtual machine's TPM and UEFI variables (guestd) ended, so QEMU was "

@@ -188,6 +188,18 @@ TEST_F(VmTest, TheDeathOfGuestdEndsTheMachineAtOnce) {
   EXPECT_EQ(record().power, PowerState::running);
 }
 
+TEST_F(VmTest, AGuestStateThatCannotBeWrittenEndsTheMachineAtOnce) {
+  start();
+  guest().events.tpm_failed("writing: No space left on device");
+  EXPECT_TRUE(machine().ended);
+  executor_->run();
+  EXPECT_EQ(record().power, PowerState::stopped);
+  EXPECT_EQ(stop_code(), "GuestStateWriteFailed");
+  EXPECT_NE(record().stop_reason->message.find("No space left on device"), std::string::npos);
+  put(PowerAction::start, "r2");
+  EXPECT_EQ(record().power, PowerState::running);
+}
+
 TEST_F(VmTest, TheDeathOfGuestdDuringTheStartFailsTheStart) {
   put(test_assignment());
   Assignment assignment = test_assignment();

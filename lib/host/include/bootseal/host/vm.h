@@ -173,7 +173,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   std::uint64_t revision_ = 0;        // guarded by mutex_
   std::shared_ptr<Machine> machine_;  // guarded by mutex_; set while there is one
   std::uint64_t active_run_ = 0;      // guarded by mutex_: the run whose processes there are; 0 = none
-  bool guest_lost_ = false;           // guarded by mutex_: guestd ended while that run was on
+  bool guest_lost_ = false;           // guarded by mutex_: guestd ended or failed while that run was on
+  std::string guest_failure_;         // guarded by mutex_: what guestd said of its failure, if it did
 
   // Strand only.
   std::shared_ptr<GuestService> guest_;
