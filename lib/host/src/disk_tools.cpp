@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "bootseal/base/fds.h"
 #include "bootseal/base/subprocess.h"
 #include "bootseal/host/record.h"
@@ -80,6 +82,15 @@ class DiskTools final : public Disks {
   Status make_overlay(const Assignment& assignment, unsigned slot) override {
     const std::filesystem::path disk = of(assignment.vm).disk();
     if (std::filesystem::exists(disk)) return {};
+    // The control plane says which image; it may not make one VM read what belongs to another.
+    std::error_code problem;
+    const std::filesystem::path real = std::filesystem::weakly_canonical(assignment.image_disk, problem);
+    const std::filesystem::path images = std::filesystem::weakly_canonical(paths_.images(), problem);
+    if (problem || std::ranges::mismatch(images, real).in1 != images.end()) {
+      return fail(ErrorCode::permission_denied,
+                  fmt::format("the image's disk {} does not lie in {}: it is not used", assignment.image_disk,
+                              images.native()));
+    }
     if (::access(assignment.image_disk.c_str(), R_OK) != 0) {
       return fail(
           ErrorCode::not_found,

@@ -26,7 +26,8 @@ class DiskToolsTest : public testing::Test {
         disks_(create_disk_tools(paths_, Firmware{})) {
     assignment_.vm = VmId::random();
     assignment_.name = "web";
-    assignment_.image_disk = (folder_.path() / "image.qcow2").native();
+    std::filesystem::create_directories(paths_.images() / "base/1.0.0");
+    assignment_.image_disk = (paths_.images() / "base/1.0.0/disk.qcow2").native();
     vm_ = vm_paths(paths_.home, paths_.run, assignment_.vm);
     output_of({"qemu-img", "create", "-q", "-f", "qcow2", assignment_.image_disk, "32M"});
     EXPECT_TRUE(disks_->make_folders(assignment_, 5));
@@ -68,11 +69,26 @@ TEST_F(DiskToolsTest, TheOverlayNamesItsBackingFileAndFormat) {
 }
 
 TEST_F(DiskToolsTest, AMissingImageIsNamed) {
-  assignment_.image_disk = "/nowhere/disk.qcow2";
+  assignment_.image_disk = (paths_.images() / "nowhere/disk.qcow2").native();
   const Status made = disks_->make_overlay(assignment_, 5);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, ErrorCode::not_found);
-  EXPECT_THAT(made.error().message, testing::HasSubstr("/nowhere/disk.qcow2"));
+  EXPECT_THAT(made.error().message, testing::HasSubstr("nowhere/disk.qcow2"));
+  EXPECT_FALSE(std::filesystem::exists(vm_.disk()));
+}
+
+TEST_F(DiskToolsTest, AnImageOutsideOfTheImagesFolderIsNotUsed) {
+  const std::filesystem::path foreign = folder_.path() / "vms/other/disk.qcow2";
+  std::filesystem::create_directories(foreign.parent_path());
+  std::filesystem::copy_file(assignment_.image_disk, foreign);
+  std::filesystem::create_symlink(foreign, paths_.images() / "link.qcow2");
+  for (const std::filesystem::path& path :
+       {foreign, paths_.images() / "../vms/other/disk.qcow2", paths_.images() / "link.qcow2"}) {
+    assignment_.image_disk = path.native();
+    const Status made = disks_->make_overlay(assignment_, 5);
+    ASSERT_FALSE(made) << path;
+    EXPECT_EQ(made.error().code, ErrorCode::permission_denied) << path;
+  }
   EXPECT_FALSE(std::filesystem::exists(vm_.disk()));
 }
 
