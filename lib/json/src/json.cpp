@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
+#include <cmath>
 
 namespace bootseal::json {
 namespace {
@@ -29,6 +31,15 @@ std::string_view kind_of(const Value& value) {
       return "an object";
   }
   return "something else";
+}
+
+// A number beyond the range of a double becomes an infinity, which JSON cannot say.
+bool holds_infinity(const Value& value) {
+  if (value.is_double()) return !std::isfinite(value.get_double());
+  if (const Array* array = value.if_array()) return std::ranges::any_of(*array, holds_infinity);
+  if (const Object* object = value.if_object())
+    return std::ranges::any_of(*object, [](const auto& member) { return holds_infinity(member.value()); });
+  return false;
 }
 
 void write_pretty(const Value& value, std::string& text, std::size_t indent) {
@@ -83,7 +94,10 @@ Result<Value> parse(std::string_view text, const Limits& limits) {
   if (error)
     return fail(ErrorCode::invalid_argument,
                 fmt::format("the text is not JSON: {} at offset {}", error.message(), consumed));
-  return parser.release();
+  Value value = parser.release();
+  if (holds_infinity(value))
+    return fail(ErrorCode::invalid_argument, "the JSON text holds a number that is too large");
+  return value;
 }
 
 std::string serialize(const Value& value) {

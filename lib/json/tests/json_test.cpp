@@ -11,6 +11,12 @@ TEST(Parse, RefusesWhatIsNotOneValue) {
   }
 }
 
+TEST(Parse, RefusesNumbersBeyondADouble) {
+  EXPECT_EQ(parse("[1e999]").error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(parse("{\"a\":{\"b\":-1e999}}").error().code, ErrorCode::invalid_argument);
+  EXPECT_TRUE(parse("1e308"));
+}
+
 TEST(Parse, HoldsItsLimits) {
   EXPECT_EQ(parse(std::string(40, '[') + std::string(40, ']')).error().code, ErrorCode::exhausted);
   EXPECT_EQ(parse("[1,2,3]", {.bytes = 3, .depth = 4}).error().code, ErrorCode::exhausted);
