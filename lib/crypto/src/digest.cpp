@@ -7,35 +7,12 @@
 #include <algorithm>
 
 #include "bootseal/crypto/handle.h"
+#include "openssl.h"
 
 namespace bootseal::crypto {
 namespace {
 
 using MdContext = Handle<EVP_MD_CTX, &EVP_MD_CTX_free>;
-
-const EVP_MD* evp(HashAlgorithm algorithm) {
-  switch (algorithm) {
-    case HashAlgorithm::sha1:
-      return EVP_sha1();
-    case HashAlgorithm::sha256:
-      return EVP_sha256();
-    case HashAlgorithm::sha384:
-      return EVP_sha384();
-    case HashAlgorithm::sha512:
-      return EVP_sha512();
-    case HashAlgorithm::sm3:
-      return EVP_sm3();
-  }
-  BOOTSEAL_CHECK(false);
-  return nullptr;
-}
-
-const unsigned char* raw(ByteSpan bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-unsigned char* raw(Bytes& bytes) {
-  return reinterpret_cast<unsigned char*>(bytes.data());
-}
 
 }  // namespace
 
@@ -67,7 +44,7 @@ Sha256Digest sha256(ByteSpan data) {
 
 Bytes digest(HashAlgorithm algorithm, std::initializer_list<ByteSpan> parts) {
   const MdContext context(EVP_MD_CTX_new());
-  BOOTSEAL_CHECK(context && EVP_DigestInit_ex(context.get(), evp(algorithm), nullptr) == 1);
+  BOOTSEAL_CHECK(context && EVP_DigestInit_ex(context.get(), evp_hash(algorithm), nullptr) == 1);
   for (const ByteSpan part : parts)
     BOOTSEAL_CHECK(EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1);
   Bytes result(hash_size(algorithm));
@@ -82,8 +59,8 @@ Bytes hmac(HashAlgorithm algorithm, ByteSpan key, std::initializer_list<ByteSpan
   unsigned int size = 0;
   static constexpr unsigned char kNoKey = 0;
   const unsigned char* key_data = key.empty() ? &kNoKey : raw(key);
-  BOOTSEAL_CHECK(HMAC(evp(algorithm), key_data, static_cast<int>(key.size()), raw(message), message.size(),
-                      raw(result), &size) != nullptr);
+  BOOTSEAL_CHECK(HMAC(evp_hash(algorithm), key_data, static_cast<int>(key.size()), raw(message),
+                      message.size(), raw(result), &size) != nullptr);
   BOOTSEAL_CHECK(size == result.size());
   return result;
 }
