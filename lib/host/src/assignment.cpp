@@ -115,6 +115,10 @@ Status parse_power(json::Reader& reader, Assignment& assignment) {
 
 }  // namespace
 
+std::string_view power_action_name(PowerAction action) {
+  return kActions[static_cast<std::size_t>(action)];
+}
+
 std::string_view power_state_name(PowerState state) {
   constexpr std::array<std::string_view, 4> kNames = {"Stopped", "Starting", "Running", "Stopping"};
   return kNames[static_cast<std::size_t>(state)];

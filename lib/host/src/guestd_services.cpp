@@ -70,8 +70,7 @@ class GuestdService final : public GuestService, public std::enable_shared_from_
     if (!ended || !*ended) {
       log::warning("guestd.killed",
                    {{"vm", vm_.to_string()}, {"pid", static_cast<std::int64_t>(process_.pid)}});
-      static_cast<void>(signal_process(process_, SIGKILL));
-      static_cast<void>(wait_for_end(process_, std::chrono::seconds(5)));
+      end_process(process_);
     }
     return generation();
   }
@@ -189,10 +188,7 @@ class GuestdServices final : public GuestServices {
       BOOTSEAL_TRY_STATUS(made->connect(loop_, std::move(socket)));
       return std::shared_ptr<GuestService>(made);
     }();
-    if (!service) {
-      static_cast<void>(signal_process(process, SIGKILL));
-      static_cast<void>(wait_for_end(process, std::chrono::seconds(5)));
-    }
+    if (!service) end_process(process);
     return service;
   }
 
@@ -263,9 +259,7 @@ class GuestdServices final : public GuestServices {
     static_cast<void>(hand_over_key(std::move(key_pipe.write_end), key));
     const Result<Generation> made =
         wait_manufactured(std::move(management.first), ready.read_end.get(), process, certify, deadline);
-    static_cast<void>(
-        signal_process(process, SIGKILL));  // nothing when it has ended, as it does when all went well
-    static_cast<void>(wait_for_end(process, std::chrono::seconds(5)));
+    end_process(process);  // it has ended already when all went well
     BOOTSEAL_TRY(const Generation generation, made);
     if (::fsync(state_fd.get()) != 0) return fail_errno(errno, "flushing the new guest state");
     return generation;

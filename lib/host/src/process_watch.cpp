@@ -1,8 +1,20 @@
 #include "process_watch.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
 
+#include "bootseal/log/log.h"
+
 namespace bootseal::host {
+
+void end_process(const ProcessIdentity& process) {
+  static_cast<void>(signal_process(process, SIGKILL));
+  for (;;) {
+    const Result<bool> ended = wait_for_end(process, std::chrono::seconds(10));
+    if (!ended || *ended) return;  // an error: there is no such process
+    log::error("process.does_not_end", {{"pid", static_cast<std::int64_t>(process.pid)}});
+  }
+}
 
 Result<std::unique_ptr<ProcessWatch>> ProcessWatch::start(EventLoop& loop, const ProcessIdentity& process,
                                                           std::function<void()> ended) {

@@ -10,6 +10,10 @@
 
 namespace bootseal::host {
 
+// SIGKILL, then waits for the end however long that takes: a process that a disk holds back still writes, and
+// nobody else may use what it has open before it is gone. Logs that it waits.
+void end_process(const ProcessIdentity& process);
+
 class ProcessWatch {
  public:
   // `ended` runs once on the loop thread, also when the process has ended already. The watch ends with this

@@ -11,6 +11,7 @@
 
 #include "accelerator_cache.h"
 #include "bootseal/sandbox/sandbox.h"
+#include "process_watch.h"
 #include "qemu_machine.h"
 #include "vm_confinement.h"
 
@@ -57,7 +58,7 @@ class QemuHypervisor final : public Hypervisor {
     if (!connected) {
       machine->kill();
       const std::string words = machine->last_words();
-      static_cast<void>(machine->wait_ended(std::chrono::seconds(5)));
+      end_process(process);
       return fail(connected.error().code,
                   words.empty() ? fmt::format("QEMU did not start: {}", connected.error().describe())
                                 : fmt::format("QEMU did not start: {}", words));

@@ -65,6 +65,13 @@ json::Value request_json(const PowerRequest& request) {
   return object;
 }
 
+// As it lies on disk: with the action, by its number.
+json::Value request_record(const PowerRequest& request) {
+  json::Object object = request_json(request).get_object();
+  object["action"] = static_cast<std::uint64_t>(request.action);
+  return object;
+}
+
 json::Value notice_json(const Notice& notice) {
   return json::Object{{"code", notice.code}, {"message", notice.message}, {"time", format_time(notice.time)}};
 }
@@ -95,18 +102,29 @@ Status read_boot(json::Reader& reader, Record& record) {
   return {};
 }
 
-Status read_request(json::Reader& reader, Record& record) {
-  BOOTSEAL_TRY(std::optional<json::Reader> request, reader.optional_object("powerRequest"));
-  if (!request) return {};
+Result<PowerRequest> read_request(json::Reader& request) {
   PowerRequest power;
-  BOOTSEAL_TRY(power.id, request->string("requestId"));
-  BOOTSEAL_TRY(const std::uint64_t action, request->unsigned_integer("action"));
+  BOOTSEAL_TRY(power.id, request.string("requestId"));
+  BOOTSEAL_TRY(const std::uint64_t action, request.unsigned_integer("action"));
   if (action > static_cast<std::uint64_t>(PowerAction::restart))
-    return request->problem("action", "no power action");
+    return request.problem("action", "no power action");
   power.action = static_cast<PowerAction>(action);
-  BOOTSEAL_TRY(power.state, read_enum<RequestState>(*request, "state", 3, request_state_name));
-  BOOTSEAL_TRY(power.error, read_error(*request, "error"));
-  record.request = std::move(power);
+  BOOTSEAL_TRY(power.state, read_enum<RequestState>(request, "state", 3, request_state_name));
+  BOOTSEAL_TRY(power.error, read_error(request, "error"));
+  return power;
+}
+
+Status read_requests(json::Reader& reader, Record& record) {
+  BOOTSEAL_TRY(std::optional<json::Reader> newest, reader.optional_object("powerRequest"));
+  if (newest) {
+    BOOTSEAL_TRY(record.request, read_request(*newest));
+  }
+  if (!reader.has("earlierRequests")) return {};
+  BOOTSEAL_TRY(std::vector<json::Reader> earlier, reader.objects("earlierRequests"));
+  for (json::Reader& request : earlier) {
+    BOOTSEAL_TRY(PowerRequest power, read_request(request));
+    record.earlier_requests.push_back(std::move(power));
+  }
   return {};
 }
 
@@ -166,7 +184,7 @@ Result<Record> read_record(json::Reader& reader) {
   BOOTSEAL_TRY(record.qemu, read_process(reader, "qemu"));
   BOOTSEAL_TRY(record.guestd, read_process(reader, "guestd"));
   BOOTSEAL_TRY_STATUS(read_boot(reader, record));
-  BOOTSEAL_TRY_STATUS(read_request(reader, record));
+  BOOTSEAL_TRY_STATUS(read_requests(reader, record));
   BOOTSEAL_TRY_STATUS(read_details(reader, record));
   return record;
 }
@@ -194,11 +212,10 @@ json::Value to_json(const Record& record) {
       {"timings", timings_json(record.timings)},
       {"attestation", record.attestation},
   };
-  if (record.request) {
-    json::Object request = request_json(*record.request).get_object();
-    request["action"] = static_cast<std::uint64_t>(record.request->action);
-    object["powerRequest"] = std::move(request);
-  }
+  if (record.request) object["powerRequest"] = request_record(*record.request);
+  json::Array earlier;
+  for (const PowerRequest& request : record.earlier_requests) earlier.push_back(request_record(request));
+  object["earlierRequests"] = std::move(earlier);
   if (record.stop_reason) object["stopReason"] = notice_json(*record.stop_reason);
   if (record.tpm) object["vtpm"] = tpm_json(*record.tpm);
   if (record.started) object["started"] = format_time(*record.started);
@@ -234,6 +251,11 @@ json::Value status_json(const Record& record, std::uint64_t revision) {
       {"processes", std::move(processes)},        {"revision", revision},
   };
   if (record.request) status["powerRequest"] = request_json(*record.request);
+  if (!record.earlier_requests.empty()) {
+    json::Array earlier;
+    for (const PowerRequest& request : record.earlier_requests) earlier.push_back(request_json(request));
+    status["earlierRequests"] = std::move(earlier);
+  }
   if (record.stop_reason) status["stopReason"] = notice_json(*record.stop_reason);
   if (record.generation.value != 0) {
     status["guestState"] = json::Object{{"sealed", true},

@@ -2,11 +2,42 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bootseal/base/fds.h"
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
 
 namespace bootseal::host {
+namespace {
+
+constexpr std::chrono::seconds kEndLimit{10};  // for a process to end after SIGKILL
+
+bool is_known_request(const Record& record, std::string_view id) {
+  return (record.request && record.request->id == id) ||
+         std::ranges::any_of(record.earlier_requests,
+                             [&](const PowerRequest& each) { return each.id == id; });
+}
+
+// Makes the assignment's request the newest. One that is still under way is answered: it is not gone on with.
+void take_request(Record& record, const Assignment& assignment) {
+  if (record.request) {
+    PowerRequest& before = *record.request;
+    if (before.state == RequestState::running) {
+      before.state = RequestState::failed;
+      before.error = Error{ErrorCode::conflict,
+                           fmt::format("superseded: a later request asked to {} {}",
+                                       power_action_name(assignment.action), assignment.name),
+                           nullptr};
+    }
+    record.earlier_requests.push_back(std::move(before));
+    if (record.earlier_requests.size() > kEarlierRequests)
+      record.earlier_requests.erase(record.earlier_requests.begin());
+  }
+  record.request = PowerRequest{assignment.request_id, assignment.action, RequestState::running, {}};
+}
+
+}  // namespace
 
 bool is_passing(const Error& error) {
   return error.code == ErrorCode::unavailable || error.code == ErrorCode::timeout;
@@ -74,11 +105,12 @@ Status Vm::assign(const Assignment& assignment) {
       next.provisioning_error.reset();
     }
     const bool is_new = !assignment.request_id.empty() && assignment.action != PowerAction::none &&
-                        (!record_.request || record_.request->id != assignment.request_id);
-    if (is_new)
-      next.request = PowerRequest{assignment.request_id, assignment.action, RequestState::running, {}};
+                        !is_known_request(record_, assignment.request_id);
+    if (is_new) take_request(next, assignment);
     BOOTSEAL_TRY_STATUS(write_record(next));
     record_ = std::move(next);
+    // At once, whatever the strand is doing: the rest follows from the machine's end.
+    if (is_new && assignment.action == PowerAction::kill && machine_) machine_->kill();
   }
   environment_.changed(assignment.vm);
   post(&Vm::reconcile);
@@ -159,12 +191,14 @@ void Vm::reconcile() {
   act_on_request();
 }
 
-void Vm::finish_request(const Error* error) {
-  acting_on_.clear();
+// The request that was acted on is not the newest any more when another one came in the meantime: that one is
+// still to be carried out.
+void Vm::finish_request(std::string id, const Error* error) {
+  if (acting_on_ == id) acting_on_.clear();
   retry_ = {};
   patience_until_.reset();
   update([&](Record& record) {
-    if (!record.request || record.request->state != RequestState::running) return;
+    if (!record.request || record.request->id != id || record.request->state != RequestState::running) return;
     record.request->state = error != nullptr ? RequestState::failed : RequestState::succeeded;
     if (error != nullptr) record.request->error = *error;
   });
@@ -222,9 +256,19 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
   }
   for (TimerId* timer : {&retry_timer_, &tell_timer_}) drop_timer(*timer);
   if (const auto running = machine()) {
+    interrupt_attestation("the virtual machine is being deleted");
     planned_end_ = Notice{"Deleted", "the virtual machine is being deleted", environment_.clock.now()};
     running->kill();
-    static_cast<void>(running->wait_ended(std::chrono::seconds(10)));
+    if (!running->wait_ended(kEndLimit)) {
+      return retry_removal(
+          Error{ErrorCode::timeout,
+                fmt::format("QEMU of {} (process {}) has not ended {} s after SIGKILL; a disk that does not "
+                            "answer, perhaps. The deletion goes on when it ends",
+                            record().assignment.name, running->process().pid, kEndLimit.count()),
+                nullptr},
+          done);
+    }
+    ++run_;
     end_run(planned_end_);
   }
   drop_timer(tell_timer_);
@@ -232,16 +276,18 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
     BOOTSEAL_TRY_STATUS(environment_.vault.delete_key(id_));
     return environment_.disks.remove(id_);
   }();
-  if (removed) {
-    log::info("vm.removed", {{"vm", id_.to_string()}});
-    environment_.removed(id_);
-  } else {
-    log::warning("vm.removal_incomplete", {{"vm", id_.to_string()}, {"reason", removed.error().describe()}});
-    retry_timer_ = strand_->post_after(next_retry(), [weak = weak_from_this()]() {
-      if (const auto self = weak.lock()) self->remove_now([](const Status&) {});
-    });
-  }
-  done(removed);
+  if (!removed) return retry_removal(removed.error(), done);
+  log::info("vm.removed", {{"vm", id_.to_string()}});
+  environment_.removed(id_);
+  done({});
+}
+
+void Vm::retry_removal(const Error& reason, const std::function<void(Status)>& done) {
+  log::warning("vm.removal_incomplete", {{"vm", id_.to_string()}, {"reason", reason.describe()}});
+  retry_timer_ = strand_->post_after(next_retry(), [weak = weak_from_this()]() {
+    if (const auto self = weak.lock()) self->remove_now([](const Status&) {});
+  });
+  done(tl::unexpected(reason));
 }
 
 }  // namespace bootseal::host

@@ -37,11 +37,15 @@ void Vm::begin_attestation() {
                     "the virtual machine was started; its agent has not sent evidence yet");
 }
 
-void Vm::stop_attesting() {
+// The agent may be silent for long: nobody waits for it who is asked for something that ends the question.
+void Vm::interrupt_attestation(std::string_view why) {
   drop_timer(attest_timer_);
   open_challenge_.clear();
-  answer_waiting(
-      fail(ErrorCode::conflict, "the virtual machine was stopped or reset before its evidence came"));
+  answer_waiting(fail(ErrorCode::conflict, fmt::format("the attestation was interrupted: {}", why)));
+}
+
+void Vm::stop_attesting() {
+  interrupt_attestation("the virtual machine was stopped or reset before its evidence came");
   const Record now = record();
   if (!now.attestation.is_null())
     set_plain_verdict("Unknown", "NotRunning", "info",
@@ -87,6 +91,10 @@ void Vm::attest_now(AttestCallback done) {
   if (!running)
     return refuse(ErrorCode::conflict, fmt::format("{} does not run; start it with: bootseal vm start {}",
                                                    now.assignment.name, now.assignment.name));
+  if (now.deleting || now.power == PowerState::stopping)
+    return refuse(ErrorCode::conflict,
+                  fmt::format("{} is being {}: it is not asked for evidence any more", now.assignment.name,
+                              now.deleting ? "deleted" : "stopped"));
   if (done) waiting_for_verdict_.push_back(std::move(done));
   if (!open_challenge_.empty()) return;
   drop_timer(attest_timer_);

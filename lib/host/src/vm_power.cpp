@@ -9,6 +9,14 @@
 
 namespace bootseal::host {
 
+namespace {
+
+Notice killed(TimePoint time) {
+  return {"Killed", "the virtual machine was ended on request, without its help", time};
+}
+
+}  // namespace
+
 void Vm::act_on_request() {
   const Record now = record();
   if (!now.request || now.request->state != RequestState::running) return;
@@ -21,23 +29,30 @@ void Vm::act_on_request() {
     acting_on_ = now.request->id;
   }
   const bool running = machine() != nullptr;
+  if (running && is_ending()) {
+    // The machine's end, which is on its way, acts on this request (on_machine_ended).
+    if (now.power != PowerState::stopping)
+      update([](Record& record) { record.power = PowerState::stopping; });
+    return;
+  }
   switch (now.request->action) {
     case PowerAction::none:
-      finish_request(nullptr);
+      finish_request(acting_on_, nullptr);
       return;
     case PowerAction::start:
-      if (running) {
-        update([](Record& record) { record.power = PowerState::running; });
-        finish_request(nullptr);
-      } else {
-        start();
+      if (!running) return start();
+      if (now.power == PowerState::stopping) {
+        // The guest was asked to power off and may still do so: then it is started again.
+        stop_timer_ = post_after(environment_.options.stop_limit, &Vm::stop_timed_out);
+        return;
       }
+      finish_request(acting_on_, nullptr);
       return;
     case PowerAction::stop:
-      running ? request_stop() : finish_request(nullptr);
+      running ? request_stop() : finish_request(acting_on_, nullptr);
       return;
     case PowerAction::kill:
-      running ? request_kill() : finish_request(nullptr);
+      running ? request_kill() : finish_request(acting_on_, nullptr);
       return;
     case PowerAction::restart:
       running ? request_stop() : start();
@@ -45,12 +60,18 @@ void Vm::act_on_request() {
   }
 }
 
+bool Vm::is_ending() const {
+  const std::lock_guard lock(mutex_);
+  return planned_end_ || guest_lost_;
+}
+
 void Vm::start() {
   if (!patience_until_) patience_until_ = std::chrono::steady_clock::now() + environment_.options.patience;
   vault_away_ = false;
+  const std::string request = acting_on_;
   const Status started = start_processes();
   if (started) {
-    finish_request(nullptr);
+    finish_request(request, nullptr);
     watch_boot();
     tell_vault();
     return;
@@ -63,7 +84,7 @@ void Vm::start() {
   }
   log::error("vm.start_failed",
              {{"vm", record().assignment.vm.to_string()}, {"reason", started.error().describe()}});
-  finish_request(&started.error());
+  finish_request(request, &started.error());
 }
 
 MachineEvents Vm::machine_events(std::uint64_t run) {
@@ -188,7 +209,10 @@ Status Vm::start_processes() {
   if (!started) {
     if (const auto half = machine()) {
       half->kill();
-      static_cast<void>(half->wait_ended(std::chrono::seconds(10)));
+      // Nothing else may happen with this VM before.
+      while (!half->wait_ended(std::chrono::seconds(10)))
+        log::error("vm.qemu_does_not_end",
+                   {{"vm", id_.to_string()}, {"pid", static_cast<std::int64_t>(half->process().pid)}});
     }
     ++run_;  // what these processes still say is about nothing any more
     end_run(std::nullopt);
@@ -203,7 +227,8 @@ Status Vm::start_processes() {
     if (!record.timings.create_to_running_ms)
       record.timings.create_to_running_ms =
           std::chrono::duration_cast<std::chrono::milliseconds>(now - record.created).count();
-    if (record.request && record.request->state == RequestState::running)
+    // In one write with the processes. A request that came meanwhile is another one and still to be acted on.
+    if (record.request && record.request->id == acting_on_ && record.request->state == RequestState::running)
       record.request->state = RequestState::succeeded;
   });
   const Record running = record();
@@ -216,6 +241,7 @@ Status Vm::start_processes() {
 }
 
 void Vm::request_stop() {
+  interrupt_attestation("the virtual machine is being stopped");
   update([](Record& record) { record.power = PowerState::stopping; });
   stop_timer_ = post_after(environment_.options.stop_limit, &Vm::stop_timed_out);
   press_button();
@@ -247,12 +273,15 @@ void Vm::stop_timed_out() {
                    nullptr};
   log::warning("vm.stop_ignored", {{"vm", now.assignment.vm.to_string()}});
   update([](Record& record) { record.power = PowerState::running; });
-  finish_request(&late);
+  const bool wanted_on = now.request && now.request->id == acting_on_ &&
+                         now.request->action == PowerAction::start;  // superseded the stop
+  finish_request(acting_on_, wanted_on ? nullptr : &late);
+  if (now.boot.outcome == "Booted") attest_now(nullptr);  // it was not asked while it was being stopped
 }
 
 void Vm::request_kill() {
-  planned_end_ = Notice{"Killed", "the virtual machine was ended on request, without its help",
-                        environment_.clock.now()};
+  interrupt_attestation("the virtual machine is being stopped");
+  planned_end_ = killed(environment_.clock.now());
   update([](Record& record) { record.power = PowerState::stopping; });
   machine()->kill();  // the rest follows from its end
 }
@@ -292,6 +321,10 @@ Notice Vm::reason_of_end() const {
             now};
   }
   const Record record = this->record();
+  // assign() ends the machine before the strand hears of the request.
+  if (record.request && record.request->state == RequestState::running &&
+      record.request->action == PowerAction::kill)
+    return killed(now);
   const bool asked =
       record.request && record.request->state == RequestState::running &&
       (record.request->action == PowerAction::stop || record.request->action == PowerAction::restart);
@@ -316,7 +349,7 @@ void Vm::on_machine_ended(std::uint64_t run) {
   const Record now = record();
   if (now.deleting || !now.request || now.request->state != RequestState::running) return;
   if (now.request->action == PowerAction::stop || now.request->action == PowerAction::kill) {
-    finish_request(nullptr);
+    finish_request(now.request->id, nullptr);
   } else {
     act_on_request();  // the second half of a restart, or a start that came while the machine was ending
   }
@@ -328,8 +361,11 @@ void Vm::on_guest_ended(std::uint64_t run) {
   const auto running = machine();
   if (!running) return;
   running->kill();
-  static_cast<void>(running->wait_ended(std::chrono::seconds(10)));
-  on_machine_ended(run);
+  if (running->wait_ended(std::chrono::seconds(10))) return on_machine_ended(run);
+  // Its end is told by on_machine_ended, whenever that is: until then it is not stopped.
+  log::error("vm.qemu_does_not_end",
+             {{"vm", id_.to_string()}, {"pid", static_cast<std::int64_t>(running->process().pid)}});
+  update([](Record& record) { record.power = PowerState::stopping; });
 }
 
 // QEMU is gone (or never came): guestd writes what is left and ends, the vault hears the last generation, the

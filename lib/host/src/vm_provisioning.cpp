@@ -39,6 +39,7 @@ std::uint64_t size_of(const std::filesystem::path& path) {
 bool Vm::provision() {
   if (!patience_until_) patience_until_ = std::chrono::steady_clock::now() + environment_.options.patience;
   vault_away_ = false;
+  const std::optional<PowerRequest> request = record().request;
   const Status made = make_everything();
   if (made) {
     retry_ = {};
@@ -62,7 +63,7 @@ bool Vm::provision() {
     record.provisioning = ProvisioningState::failed;
     record.provisioning_error = made.error();
   });
-  finish_request(&made.error());
+  if (request) finish_request(request->id, &made.error());
   return false;
 }
 

@@ -5,6 +5,7 @@
 #include "accelerator_cache.h"
 #include "bootseal/host/vm.h"
 #include "bootseal/log/log.h"
+#include "process_watch.h"
 
 namespace bootseal::host {
 
@@ -18,8 +19,7 @@ void Vm::recover_now(const std::vector<ProcessIdentity>& strays) {
     if (stray == now.qemu || stray == now.guestd) continue;
     log::warning("vm.stray_process_ended",
                  {{"vm", now.assignment.vm.to_string()}, {"pid", static_cast<std::int64_t>(stray.pid)}});
-    static_cast<void>(signal_process(stray, SIGKILL));
-    static_cast<void>(wait_for_end(stray, std::chrono::seconds(5)));
+    end_process(stray);
   }
   wanted_generation_ = now.generation;
   recover_processes();
@@ -64,10 +64,7 @@ void Vm::recover_processes() {
                                 "the virtual machine ended (QEMU is gone) while hostd was away", time}
                        : Notice{"HostRestarted", "the machine that it ran on was restarted", time};
   }
-  if (qemu) {
-    static_cast<void>(signal_process(*now.qemu, SIGKILL));
-    static_cast<void>(wait_for_end(*now.qemu, std::chrono::seconds(10)));
-  }
+  if (qemu) end_process(*now.qemu);
   if (guestd && !guest_) {
     Result<std::shared_ptr<GuestService>> service =
         environment_.guests.attach(guest_config(now), *now.guestd, {});
@@ -76,10 +73,7 @@ void Vm::recover_processes() {
     } else {
       static_cast<void>(signal_process(*now.guestd, SIGTERM));
       const Result<bool> ended = wait_for_end(*now.guestd, environment_.options.service_limit);
-      if (!ended || !*ended) {
-        static_cast<void>(signal_process(*now.guestd, SIGKILL));
-        static_cast<void>(wait_for_end(*now.guestd, std::chrono::seconds(5)));
-      }
+      if (!ended || !*ended) end_process(*now.guestd);
     }
   }
   ++run_;
@@ -108,15 +102,18 @@ Status Vm::attach_all(const Record& now) {
   if (guest_) note_generation(guest_->generation());
   had_verdict_ = now.timings.start_to_verdict_ms.has_value();
   if (now.boot.outcome == "Booting") watch_boot();
-  // An agent that answers is asked for evidence when it says hello; one that stays silent is asked all the
-  // same.
-  if (had_verdict_) {
-    attest_timer_ = strand_->post_after(environment_.options.evidence_limit, [weak = weak_from_this()]() {
-      if (const auto self = weak.lock()) self->attest_now(nullptr);
+  // Left paused by a diagnosis that was cut off, perhaps.
+  BOOTSEAL_TRY_STATUS(machine()->resume());
+  // Nobody saw whether the guest was reset meanwhile: what is known is about the boot before, perhaps.
+  set_plain_verdict("Pending", "AwaitingEvidence", "info",
+                    "hostd was restarted; what the virtual machine is now is not attested yet");
+  // A guest that was still booting is asked when its agent says hello.
+  if (now.boot.outcome == "Booted") {
+    strand_->post([weak = weak_from_this()]() {
+      if (const auto self = weak.lock(); self && self->machine()) self->attest_now(nullptr);
     });
   }
-  // Left paused by a diagnosis that was cut off, perhaps.
-  return machine()->resume();
+  return {};
 }
 
 }  // namespace bootseal::host

@@ -137,7 +137,7 @@ class FakeMachine final : public Machine {
   void kill() override {
     if (ended) return;
     script_.calls.emplace_back("machine.kill");
-    end();
+    if (!slow_to_end) end();
   }
   [[nodiscard]] bool wait_ended(std::chrono::milliseconds) override { return ended; }
   [[nodiscard]] std::string last_words() const override { return words; }
@@ -165,6 +165,7 @@ class FakeMachine final : public Machine {
   MachineEvents events;
   ConsoleLog log;
   bool ended = false;
+  bool slow_to_end = false;  // SIGKILL ends it only when the test says end()
   std::string words, typed;
   json::Value asked;
   std::function<void(Result<json::Value>)> pending;
@@ -187,6 +188,7 @@ class FakeHypervisor final : public Hypervisor {
     config = machine_config;
     processes.push_back(std::make_unique<IdleProcess>());
     started(processes.back()->identity());
+    if (const auto task = std::exchange(while_starting, nullptr)) task();
     if (const Status entered = script_.enter("hypervisor.start"); !entered) {
       processes.back()->end();
       return tl::unexpected(entered.error());
@@ -205,6 +207,7 @@ class FakeHypervisor final : public Hypervisor {
 
   MachineConfig config;
   std::shared_ptr<FakeMachine> machine;
+  std::function<void()> while_starting;  // once, while the strand is busy with the start
   std::vector<std::unique_ptr<IdleProcess>> processes;
 
  private:

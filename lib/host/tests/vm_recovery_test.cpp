@@ -21,6 +21,30 @@ TEST_F(VmTest, ARunningVmIsFoundAgainWithTheSameProcesses) {
   EXPECT_EQ(stop_code(), "GuestPoweredOff");
 }
 
+// The guest may have been reset, into whatever, while nobody looked.
+TEST_F(VmTest, AVerdictFromBeforeAReturnIsNotShownAndEvidenceIsAskedForAtOnce) {
+  start();
+  hello();
+  answer(json::Object{{"quote", "cXVvdGU="}});
+  ASSERT_EQ(verdict(), "Healthy");
+  const std::string evidence_time(record().attestation.at("evidenceTime").as_string());
+  restart_hostd();
+  EXPECT_EQ(verdict(), "Pending");
+  EXPECT_EQ(record().attestation.at("evidenceTime").as_string(), evidence_time);
+  EXPECT_EQ(script_.count("agent.attest"), 2) << "without waiting for a hello";
+  answer(json::Object{{"quote", "bmV3"}});
+  EXPECT_EQ(verdict(), "Healthy");
+}
+
+TEST_F(VmTest, AnAgentThatIsSilentAfterAReturnIsNotHealthy) {
+  start();
+  hello();
+  answer(json::Object{{"quote", "cXVvdGU="}});
+  restart_hostd();
+  answer(fail(ErrorCode::timeout, "no answer"));
+  EXPECT_EQ(verdict(), "Unknown");
+}
+
 TEST_F(VmTest, TheDeathOfGuestdIsSeenAfterAReturnToo) {
   start();
   restart_hostd();

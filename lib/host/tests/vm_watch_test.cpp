@@ -230,6 +230,63 @@ TEST_F(VmTest, ACallerIsAnsweredWhenTheVmStops) {
   EXPECT_EQ(verdict(), "Unknown");
 }
 
+// A silent agent holds up nobody.
+class Interruption : public VmTest, public testing::WithParamInterface<PowerAction> {};
+
+TEST_P(Interruption, AnswersWhoWaitsForEvidenceAtOnce) {
+  start();
+  hello();
+  machine().slow_to_end = true;
+  std::optional<Result<json::Value>> result;
+  const auto ask = [&]() {
+    result.reset();
+    vm_->attest([&](Result<json::Value> answered) { result = std::move(answered); });
+    executor_->run();
+  };
+  ask();
+  ASSERT_FALSE(result) << "the agent has not answered";
+  if (GetParam() == PowerAction::none) {
+    vm_->remove([](const Status&) {});
+    executor_->run();
+  } else {
+    put(GetParam(), "r2");
+  }
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->error().code, ErrorCode::conflict);
+  EXPECT_NE(result->error().message.find("the attestation was interrupted: the virtual machine is being"),
+            std::string::npos)
+      << result->error().message;
+  // Nor is it asked anew, by whomever, while it is on its way down.
+  const long asked = script_.count("agent.attest");
+  hello();
+  executor_->advance(std::chrono::seconds(20));
+  ask();
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->error().code, ErrorCode::conflict);
+  EXPECT_EQ(script_.count("agent.attest"), asked);
+}
+
+INSTANTIATE_TEST_SUITE_P(EachRequest, Interruption,
+                         testing::Values(PowerAction::stop, PowerAction::kill, PowerAction::restart,
+                                         PowerAction::none),
+                         [](const auto& action) {
+                           return action.param == PowerAction::none
+                                      ? std::string("remove")
+                                      : std::string(power_action_name(action.param));
+                         });
+
+TEST_F(VmTest, AGuestThatIgnoresAStopIsAttestedAgain) {
+  start();
+  hello();
+  put(PowerAction::stop, "stop-1");
+  EXPECT_EQ(script_.count("agent.attest"), 1);
+  executor_->advance(environment_.options.stop_limit);
+  EXPECT_EQ(record().power, PowerState::running);
+  EXPECT_EQ(script_.count("agent.attest"), 2);
+  answer(evidence());
+  EXPECT_EQ(verdict(), "Healthy");
+}
+
 TEST_F(VmTest, WhatCannotAttestSaysWhy) {
   put(test_assignment());
   std::optional<Result<json::Value>> result;

@@ -17,6 +17,7 @@ enum class PowerState : std::uint8_t { stopped, starting, running, stopping };
 enum class ProvisioningState : std::uint8_t { creating, succeeded, failed };
 enum class RequestState : std::uint8_t { running, succeeded, failed };
 
+std::string_view power_action_name(PowerAction action);  // "start", …
 std::string_view power_state_name(PowerState state);
 std::string_view provisioning_state_name(ProvisioningState state);
 std::string_view request_state_name(RequestState state);

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "bootseal/base/subprocess.h"
 #include "bootseal/host/assignment.h"
@@ -16,6 +17,9 @@ struct PowerRequest {
   RequestState state = RequestState::running;
   std::optional<Error> error;
 };
+
+// How many requests a VM remembers besides the newest one.
+inline constexpr std::size_t kEarlierRequests = 16;
 
 struct Timings {
   std::optional<std::int64_t> create_to_running_ms;
@@ -35,6 +39,9 @@ struct Record {
   std::optional<Error> provisioning_error;
   PowerState power = PowerState::stopped;
   std::optional<PowerRequest> request;
+  // The ones before it, oldest first, at most kEarlierRequests: they are answered and never carried out
+  // again.
+  std::vector<PowerRequest> earlier_requests;
   BootStatus boot;
   std::optional<Notice> stop_reason;
   Generation generation;  // last known; 0 = no guest state yet

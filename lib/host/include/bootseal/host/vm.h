@@ -97,11 +97,13 @@ class Vm : public std::enable_shared_from_this<Vm> {
   TimerId post_after(std::chrono::milliseconds delay, void (Vm::*step)());
   void drop_timer(TimerId& timer);
   void reconcile();
-  void finish_request(const Error* error);
+  // Answers this request if it is still the newest and under way; success without an error.
+  void finish_request(std::string id, const Error* error);
   std::chrono::milliseconds next_retry();
   [[nodiscard]] MachineConfig machine_config(const Record& record) const;
   [[nodiscard]] GuestServiceConfig guest_config(const Record& record) const;
   void remove_now(const std::function<void(Status)>& done);
+  void retry_removal(const Error& reason, const std::function<void(Status)>& done);
 
   // vm_provisioning.cpp
   bool provision();
@@ -119,6 +121,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   void press_button();
   void stop_timed_out();
   void request_kill();
+  // The machine was sent its end and the processes are still to be waited for.
+  [[nodiscard]] bool is_ending() const;
   void on_shutdown(std::uint64_t run, const std::string& reason, bool by_guest);
   void on_machine_ended(std::uint64_t run);
   void on_guest_ended(std::uint64_t run);
@@ -150,6 +154,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   void on_evidence(std::uint64_t run, const std::string& challenge_id, const Result<json::Value>& evidence);
   void attestation_failed(const Error& error);
   void stop_attesting();
+  // Ends a question to the agent that is open; who waits for its verdict is told why.
+  void interrupt_attestation(std::string_view why);
   void answer_waiting(const Result<json::Value>& answer);
   // Sets a verdict of our own (Pending, Unknown), keeping the time of the last evidence.
   void set_plain_verdict(std::string_view status, std::string_view code, std::string_view severity,
