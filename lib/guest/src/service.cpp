@@ -22,6 +22,8 @@ constexpr std::size_t kMaxManagementOutput = std::size_t{1} << 20;  // then the 
 constexpr milliseconds kAnnouncementInterval{200};
 constexpr milliseconds kLastWordsLimit{2000};
 
+constexpr std::string_view kDirections[] = {"none", "outgoing", "incoming"};  // in the order of Migration
+
 Result<json::Value> read_description(StateKeeper& keeper) {
   BOOTSEAL_TRY(const std::optional<Bytes> text, keeper.read(Blob::description));
   if (!text) return json::Value(json::Object{});
@@ -172,6 +174,37 @@ bool Service::take_data_channel(UniqueFd fd) {
   return true;
 }
 
+TpmResult Service::prepare_for_state() {
+  state_came_in_ = true;
+  return kTpmSuccess;
+}
+
+TpmResult Service::power_on(bool) {  // volatile state is kept in memory for one INIT, whatever its flag says
+  // One announcement, one take-over: what came in is used up or refused by this INIT.
+  if (std::exchange(state_came_in_, false)) migration_ = Migration::none;
+  return engine_.power_on();
+}
+
+Result<json::Value> Service::announce_migration(const json::Value& parameters) {
+  BOOTSEAL_TRY(json::Reader reader, json::Reader::object(parameters, "the parameters of migration"));
+  BOOTSEAL_TRY(const std::string direction, reader.string("direction"));
+  BOOTSEAL_TRY_STATUS(reader.no_other_fields());
+  const auto* found = std::find(std::begin(kDirections), std::end(kDirections), direction);
+  if (found == std::end(kDirections)) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("the migration's direction '{}' is none of none, outgoing and incoming",
+                            direction.substr(0, 64)));
+  }
+  const auto wanted = static_cast<Migration>(found - std::begin(kDirections));
+  if (wanted == Migration::incoming && engine_.running()) {
+    return fail(ErrorCode::conflict,
+                "the TPM is running; an incoming migration is announced before the VM's QEMU goes on");
+  }
+  migration_ = wanted;
+  log::info("guestd.migration_announced", {{"vm", options_.vm.to_string()}, {"direction", direction}});
+  return json::Value{{"direction", direction}, {"generation", keeper_->generation().value}};
+}
+
 void Service::serve_nbd(Time now) {
   for (auto client = nbd_.begin(); client != nbd_.end();) {
     Connection& connection = client->connection;
@@ -223,9 +256,8 @@ void Service::accept_clients() {
     // One client at a time; a second one is turned away at once, so that it does not wait for an answer.
     while (auto socket = accept_client(options_.tpm_listener.get())) {
       if (control_) continue;
-      control_ = std::make_unique<ControlClient>(ControlClient{
-          Connection(*std::move(socket)),
-          TpmControlSession(engine_, [this](UniqueFd fd) { return take_data_channel(std::move(fd)); })});
+      control_ = std::make_unique<ControlClient>(
+          ControlClient{Connection(*std::move(socket)), TpmControlSession(engine_, *this)});
     }
   }
   if (events_of(options_.nbd_listener.get()) != 0 && nbd_.size() < kMaxNbdClients) {
@@ -251,16 +283,21 @@ void Service::handle_request(ManagementClient& client, std::string_view line) {
   const Result<ManagementRequest> request = parse_management_request(line);
   if (!request) return answer(management_error(0, request.error()));
   if (request->method == "status") return answer(management_result(request->id, status()));
+  if (request->method == "migration") {
+    const auto announced = announce_migration(request->parameters);
+    return answer(announced ? management_result(request->id, *announced)
+                            : management_error(request->id, announced.error()));
+  }
   if (request->method == "shutdown") {
     stop();
     if (!*stopped_) return answer(management_error(request->id, stopped_->error()));
     return answer(management_result(request->id, {{"generation", keeper_->generation().value}}));
   }
-  answer(management_error(request->id,
-                          Error{ErrorCode::not_found,
-                                fmt::format("there is no method '{}'; there are status and shutdown",
-                                            request->method.substr(0, 64)),
-                                nullptr}));
+  answer(management_error(
+      request->id, Error{ErrorCode::not_found,
+                         fmt::format("there is no method '{}'; there are status, migration and shutdown",
+                                     request->method.substr(0, 64)),
+                         nullptr}));
 }
 
 json::Value Service::status() const {
@@ -271,6 +308,7 @@ json::Value Service::status() const {
             {"commands", engine_.commands()},
             {"commits", keeper_->tpm_commits()}}},
           {"variables", {{"commits", keeper_->variable_commits()}}},
+          {"migration", kDirections[static_cast<std::size_t>(migration_)]},
           {"description", description_}};
 }
 

@@ -19,7 +19,7 @@
 
 namespace bootseal::guest {
 
-class Service {
+class Service final : private TpmControlHost {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
@@ -29,6 +29,8 @@ class Service {
   Status run();
 
  private:
+  // What hostd has announced; state goes out or comes in only then.
+  enum class Migration : std::uint8_t { none, outgoing, incoming };
   struct ControlClient {
     Connection connection;
     TpmControlSession session;
@@ -57,7 +59,13 @@ class Service {
   void serve_nbd(Time now);
   void serve_management();
   void accept_clients();
-  bool take_data_channel(UniqueFd fd);
+  bool take_data_channel(UniqueFd fd) override;
+  bool may_give_state() override { return migration_ == Migration::outgoing; }
+  bool may_take_state() override { return migration_ == Migration::incoming; }
+  TpmResult prepare_for_state() override;
+  TpmResult power_on(bool delete_volatile) override;
+  TpmResult keep_volatile_state() override { return engine_.keep_volatile_state(); }
+  Result<json::Value> announce_migration(const json::Value& parameters);
   void handle_request(ManagementClient& client, std::string_view line);
   [[nodiscard]] json::Value status() const;
 
@@ -74,6 +82,8 @@ class Service {
   json::Value description_;
   uid_t management_uid_ = 0;  // who made the management socket
 
+  Migration migration_ = Migration::none;
+  bool state_came_in_ = false;  // since the last INIT
   std::unique_ptr<ControlClient> control_;
   std::unique_ptr<DataClient> data_;
   std::list<NbdClient> nbd_;

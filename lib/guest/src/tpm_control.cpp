@@ -7,7 +7,6 @@
 
 #include "bootseal/crypto/secret.h"
 #include "limited_log.h"
-#include "state_envelope.h"
 
 namespace bootseal::guest {
 namespace {
@@ -34,11 +33,9 @@ enum Command : std::uint32_t {
   kLockStorage = 0x13,
 };
 
-// One bit for each command but SET_DATAFD's prefix feature: bits 0 to 14 and LOCK_STORAGE (16). Bit 15 would
-// offer locality headers on the data channel, which QEMU does not use.
-constexpr std::uint32_t kCapabilities = 0x17FFF;
-constexpr std::uint32_t kConfigFileKey = 0x1;  // the state lies encrypted
-constexpr std::uint8_t kHighestLocality = 4;
+constexpr std::uint32_t kInitDeletesVolatile = 0x1;  // flag of INIT
+constexpr std::uint32_t kStateDecrypted = 0x1;       // flag of GET_STATEBLOB: without the file key
+constexpr std::uint32_t kStateEncrypted = 0x2;       // flag of its answer
 constexpr std::size_t kLargestInfoChunk = 3072;
 constexpr std::size_t kWordSize = 4;
 
@@ -136,21 +133,24 @@ void TpmControlSession::execute(std::uint32_t command, ByteReader body, Bytes& o
   const TpmResult when_running = engine_.running() ? kTpmSuccess : kTpmBadOrdinal;
   switch (command) {
     case kGetCapability:
-      return put(output, {kTpmSuccess, kCapabilities});
+      return put(output, {kTpmSuccess, profile_.capabilities});
     case kInit:
-      return put(output,
-                 {engine_.power_on()});  // its only flag deletes stored volatile state; it is never stored
+      return put(output, {host_.power_on((word(body) & kInitDeletesVolatile) != 0)});
     case kShutdown:
+      engine_.power_off();
+      put(output, {kTpmSuccess});
+      return host_.shutdown_requested();
     case kStop:
       engine_.power_off();
       return put(output, {kTpmSuccess});
     case kGetTpmEstablished:
-      return put(output, {kTpmSuccess, engine_.established() ? 0x01000000U : 0U});
+      return put(output, {profile_.established_needs_running ? when_running : kTpmSuccess,
+                          engine_.established() ? 0x01000000U : 0U});
     case kSetLocality:
     case kResetTpmEstablished: {
       const auto locality = body.u8("the locality").value();
       padding_possible_ = true;
-      if (locality > kHighestLocality) return put(output, {kTpmBadLocality});
+      if (locality > profile_.highest_locality) return put(output, {kTpmBadLocality});
       if (command == kResetTpmEstablished) return put(output, {engine_.reset_established(locality)});
       engine_.set_locality(locality);
       return put(output, {kTpmSuccess});
@@ -165,16 +165,17 @@ void TpmControlSession::execute(std::uint32_t command, ByteReader body, Bytes& o
       // One thread serves both channels: whatever was to be cancelled has ended by now.
       return put(output, {when_running});
     case kStoreVolatile:
-      return put(output, {engine_.running() ? engine_.keep_volatile_state() : kTpmBadOrdinal});
+      if (!host_.may_give_state()) return put(output, {kTpmDisabledCommand});
+      return put(output, {engine_.running() ? host_.keep_volatile_state() : kTpmBadOrdinal});
     case kGetStateBlob:
       return get_state_blob(body, output);
     case kSetStateBlob:
       return begin_state_blob(body, output);
     case kGetConfig:
-      return put(output, {kTpmSuccess, kConfigFileKey});
+      return put(output, {kTpmSuccess, profile_.configuration});
     case kSetDataFd: {
       UniqueFd fd = std::move(fd_);
-      return put(output, {fd.valid() && take_data_channel_(std::move(fd)) ? kTpmSuccess : kTpmIoError});
+      return put(output, {fd.valid() && host_.take_data_channel(std::move(fd)) ? kTpmSuccess : kTpmIoError});
     }
     case kSetBufferSize: {
       const TpmEngine::BufferSize size = engine_.buffer_size(word(body));
@@ -183,25 +184,35 @@ void TpmControlSession::execute(std::uint32_t command, ByteReader body, Bytes& o
     case kGetInfo:
       return get_information(body, output);
     case kLockStorage:
-      return put(output, {kTpmSuccess});  // the guest state file is locked as long as guestd runs
+      return put(output, {kTpmSuccess});  // the state file is locked as long as this process has it open
     default:
       return put(output, {kTpmBadOrdinal});
   }
 }
 
+StateKeys TpmControlSession::keys() const {
+  return profile_.keys != nullptr ? *profile_.keys : StateKeys{};
+}
+
 void TpmControlSession::get_state_blob(ByteReader body, Bytes& output) {
-  static_cast<void>(word(body));  // flags: decrypted or not; what goes out is always plain
+  const std::uint32_t flags = word(body);
   const std::optional<TpmStateKind> kind = state_kind(word(body));
   const std::uint32_t offset = word(body);
+  if (!host_.may_give_state()) {
+    warn_limited("tpm.control.state_refused", "GET_STATEBLOB outside of an outgoing migration");
+    return put(output, {kTpmDisabledCommand, 0, 0, 0});
+  }
   Bytes state;
   const TpmResult result = kind ? engine_.get_state(*kind, state) : kTpmBadParameter;
   if (result != kTpmSuccess) return put(output, {result, 0, 0, 0});
-  Bytes envelope = wrap_state(state);
+  StateKeys used = keys();
+  if ((flags & kStateDecrypted) != 0) used.file = nullptr;
+  Bytes envelope = wrap_state(state, used);
   crypto::wipe(state);
   if (offset > envelope.size()) return put(output, {kTpmBadParameter, 0, 0, 0});
   const ByteSpan part = ByteSpan(envelope).subspan(offset);
-  put(output,
-      {kTpmSuccess, 0, static_cast<std::uint32_t>(envelope.size()), static_cast<std::uint32_t>(part.size())});
+  put(output, {kTpmSuccess, used.file != nullptr ? kStateEncrypted : 0U,
+               static_cast<std::uint32_t>(envelope.size()), static_cast<std::uint32_t>(part.size())});
   append(output, part);
   crypto::wipe(envelope);
 }
@@ -211,7 +222,10 @@ void TpmControlSession::begin_state_blob(ByteReader body, Bytes& output) {
   const std::optional<TpmStateKind> kind = state_kind(word(body));
   const std::uint32_t size = word(body);
   TpmResult result = kTpmSuccess;
-  if (engine_.running()) {
+  if (!host_.may_take_state()) {
+    warn_limited("tpm.control.state_refused", "SET_STATEBLOB outside of an incoming migration");
+    result = kTpmDisabledCommand;
+  } else if (engine_.running()) {
     result = kTpmBadOrdinal;
   } else if (!kind) {
     result = kTpmBadParameter;
@@ -225,17 +239,26 @@ void TpmControlSession::begin_state_blob(ByteReader body, Bytes& output) {
 TpmResult TpmControlSession::end_state_blob() {
   Bytes blob = std::exchange(state_blob_, {});
   if (blob.empty()) return kTpmSuccess;  // QEMU sends nothing for kinds that the source did not have
-  const Result<ByteSpan> state = unwrap_state(blob);
-  TpmResult result = kTpmSuccess;
-  if (state) {
-    result = engine_.set_state(state_kind_, *state);
-  } else {
-    warn_limited("tpm.control.bad_state_blob", state.error().describe());
-    result = state.error().code == ErrorCode::permission_denied ? kTpmDecryptError
-             : state.error().code == ErrorCode::unsupported     ? kTpmBadVersion
-                                                                : kTpmBadParameter;
-  }
+  Result<Bytes> state = unwrap_state(blob, keys());
   crypto::wipe(blob);
+  if (!state) {
+    warn_limited("tpm.control.bad_state_blob", state.error().describe());
+    switch (state.error().code) {
+      case ErrorCode::not_found:
+        return kTpmKeyNotFound;
+      case ErrorCode::permission_denied:
+        return kTpmDecryptError;
+      case ErrorCode::invalid_argument:
+        return kTpmBadKeyProperty;
+      case ErrorCode::unsupported:
+        return kTpmBadVersion;
+      default:
+        return kTpmBadParameter;
+    }
+  }
+  TpmResult result = host_.prepare_for_state();
+  if (result == kTpmSuccess) result = engine_.set_state(state_kind_, *state);
+  crypto::wipe(*state);
   return result;
 }
 

@@ -7,21 +7,49 @@
 // an error.
 #pragma once
 
-#include <functional>
-
 #include "bootseal/base/fds.h"
+#include "state_envelope.h"
 #include "tpm_engine.h"
 
 namespace bootseal::guest {
 
+// What a control session asks of the process around it.
+class TpmControlHost {
+ public:
+  virtual ~TpmControlHost() = default;
+  // Takes the data channel a client sent; false while the one before is alive.
+  virtual bool take_data_channel(UniqueFd fd) = 0;
+  // Whether the TPM's state may leave the process now (GET_STATEBLOB, STORE_VOLATILE) or be replaced
+  // (SET_STATEBLOB). Asked for each command: QEMU, and so perhaps its guest, can send them at any time.
+  virtual bool may_give_state() = 0;
+  virtual bool may_take_state() = 0;
+  // INIT and STORE_VOLATILE; `delete_volatile` = kept volatile state is used once and then gone.
+  virtual TpmResult power_on(bool delete_volatile) = 0;
+  virtual TpmResult keep_volatile_state() = 0;
+  // Before a blob is put in, with the TPM off; anything but success refuses the blob.
+  virtual TpmResult prepare_for_state() { return kTpmSuccess; }
+  // SHUTDOWN, after its answer was written and the TPM is off.
+  virtual void shutdown_requested() {}
+};
+
+// How one program differs from another over the same channel.
+struct TpmControlProfile {
+  // One bit for each command but SET_DATAFD's prefix feature: bits 0 to 14 and LOCK_STORAGE (16). Bit 15
+  // offers locality headers on the data channel.
+  std::uint32_t capabilities = 0x17FFF;
+  std::uint32_t configuration = 0x1;  // GET_CONFIG: 1 = the state lies encrypted, 2 = it migrates encrypted
+  std::uint8_t highest_locality = 4;
+  // GET_TPMESTABLISHED says that the TPM is off instead of "not established", as swtpm does (its answer has
+  // 4 bytes then; ours has all 8 either way).
+  bool established_needs_running = false;
+  const StateKeys* keys = nullptr;  // of the blobs that come and go; outlives the session
+};
+
 class TpmControlSession {
  public:
-  // Takes the data channel a client sent; false while the one before is alive.
-  using DataChannelTaker = std::function<bool(UniqueFd)>;
-
-  // `engine` outlives the session.
-  TpmControlSession(TpmEngine& engine, DataChannelTaker take_data_channel)
-      : engine_(engine), take_data_channel_(std::move(take_data_channel)) {}
+  // `engine` and `host` outlive the session.
+  TpmControlSession(TpmEngine& engine, TpmControlHost& host, TpmControlProfile profile = {})
+      : engine_(engine), host_(host), profile_(profile) {}
 
   // Bytes as they arrive, in pieces of any size, with the descriptor that came with them (or none); answers
   // are appended to `output`. Memory stays bounded whatever comes: bodies of variable length are consumed as
@@ -37,11 +65,13 @@ class TpmControlSession {
   void get_state_blob(ByteReader body, Bytes& output);
   void begin_state_blob(ByteReader body, Bytes& output);
   TpmResult end_state_blob();
+  [[nodiscard]] StateKeys keys() const;
   void get_information(ByteReader body, Bytes& output);
   void begin_stream(Stream stream, std::uint32_t size, TpmResult result, Bytes& output);
 
   TpmEngine& engine_;
-  DataChannelTaker take_data_channel_;
+  TpmControlHost& host_;
+  TpmControlProfile profile_;
   Bytes buffer_;
   UniqueFd fd_;                    // came in and no SET_DATAFD has taken it yet
   bool padding_possible_ = false;  // the last body was a locality: one byte, or one and three of padding

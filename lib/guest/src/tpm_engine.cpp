@@ -19,8 +19,10 @@ namespace {
 
 static_assert(kTpmBadParameter == TPM_BAD_PARAMETER && kTpmFail == TPM_FAIL &&
               kTpmBadOrdinal == TPM_BAD_ORDINAL && kTpmSize == TPM_SIZE && kTpmIoError == TPM_IOERROR &&
-              kTpmDecryptError == TPM_DECRYPT_ERROR && kTpmBadVersion == TPM_BAD_VERSION &&
-              kTpmBadLocality == TPM_BAD_LOCALITY && kTpmRetry == TPM_RETRY);
+              kTpmDecryptError == TPM_DECRYPT_ERROR && kTpmDisabledCommand == TPM_DISABLED_CMD &&
+              kTpmKeyNotFound == TPM_KEYNOTFOUND && kTpmBadKeyProperty == TPM_BAD_KEY_PROPERTY &&
+              kTpmBadVersion == TPM_BAD_VERSION && kTpmBadLocality == TPM_BAD_LOCALITY &&
+              kTpmRetry == TPM_RETRY);
 
 constexpr std::size_t kCommandHeaderSize = 10;
 constexpr std::uint16_t kTagNoSessions = 0x8001;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <boost/json/object.hpp>
 #include <set>
 
 #include "support.h"
@@ -29,6 +30,11 @@ std::string run(std::vector<std::string> arguments) {
 
 std::string nbd_uri(const RunningService& service) {
   return "nbd+unix:///variables?socket=" + service.nbd().native();
+}
+
+void announce(Socket& management, std::string_view direction) {
+  const json::Value answer = manage(management, "migration", {{"direction", direction}});
+  EXPECT_EQ(json::serialize(answer.at("result").at("direction")), '"' + std::string(direction) + '"');
 }
 
 // swtpm of the distribution, with an empty state.
@@ -79,10 +85,13 @@ TEST(Service, LetsATpmLiveThroughMigrationFromSwtpmAndBack) {
   auto store = test::new_store();
   {
     RunningService service(store);
+    Socket management = Socket::connect(service.management());
     ControlClient control(service.tpm());
     Socket data = control.open_data_channel();
     test::SocketTransport transport(data);
     tpm::Client client(transport);
+    EXPECT_EQ(control.set_state(1, permanent), 8U) << "nobody has announced it";
+    announce(management, "incoming");
     ASSERT_EQ(control.set_state(1, permanent), 0U);
     ASSERT_EQ(control.set_state(2, volatile_state), 0U);
     ASSERT_EQ(control.call(0x02, {1}, 1).at(0), 0U);
@@ -91,6 +100,8 @@ TEST(Service, LetsATpmLiveThroughMigrationFromSwtpmAndBack) {
     ASSERT_TRUE(client.nv_write(kNvIndex, kNvIndex, as_bytes("guest")));
     ASSERT_TRUE(client.pcr_extend(16, tpm::Algorithm::sha256, Bytes(32, std::byte{2})));
     pcr = client.pcr_read(kPcr16).value().at(0).digest;
+    EXPECT_TRUE(control.get_state(1).empty()) << "nobody has announced it";
+    announce(management, "outgoing");
     permanent = control.get_state(1);
     volatile_state = control.get_state(2);
     EXPECT_TRUE(control.get_state(3).empty());
@@ -108,8 +119,45 @@ TEST(Service, LetsATpmLiveThroughMigrationFromSwtpmAndBack) {
   EXPECT_EQ(as_text(client.nv_read(kNvIndex, kNvIndex).value()), "guest");
 }
 
+TEST(Service, TakesOneStateForEachIncomingMigrationThatIsAnnounced) {
+  auto store = test::new_store();
+  RunningService service(store);
+  Socket management = Socket::connect(service.management());
+  const auto direction = [&] {
+    return std::string(manage(management, "status").at("result").at("migration").as_string());
+  };
+  ControlClient control(service.tpm());
+  ASSERT_EQ(control.init(), 0U);
+  EXPECT_EQ(direction(), "none");
+  EXPECT_EQ(manage(management, "migration", {{"direction", "incoming"}}).at("error").at("code").as_string(),
+            "Conflict")
+      << "the TPM is running";
+  announce(management, "outgoing");
+  const Bytes earlier = control.get_state(1);
+  ASSERT_FALSE(earlier.empty());
+  ASSERT_EQ(control.call(0x0E, {}, 1).at(0), 0U);
+  EXPECT_EQ(control.set_state(1, earlier), 8U) << "an outgoing migration lets nothing in";
+  announce(management, "incoming");
+  ASSERT_EQ(control.set_state(1, earlier), 0U);
+  ASSERT_EQ(control.init(), 0U);
+  EXPECT_EQ(direction(), "none") << "the announcement is used up";
+  EXPECT_TRUE(control.get_state(1).empty());
+  ASSERT_EQ(control.call(0x0E, {}, 1).at(0), 0U);
+  EXPECT_EQ(control.set_state(1, earlier), 8U);
+  announce(management, "incoming");
+  announce(management, "none");
+  EXPECT_EQ(control.set_state(1, earlier), 8U);
+  for (const json::Object& wrong :
+       {json::Object{}, json::Object{{"direction", "sideways"}}, json::Object{{"direction", 1}},
+        json::Object{{"direction", "none"}, {"force", true}}}) {
+    EXPECT_EQ(manage(management, "migration", wrong).at("error").at("code").as_string(), "InvalidArgument");
+  }
+}
+
 TEST(Service, AnswersSwtpmIoctl) {
   RunningService service(test::new_store());
+  Socket management = Socket::connect(service.management());
+  announce(management, "outgoing");
   const std::string socket = service.tpm().native();
   EXPECT_THAT(run({"swtpm_ioctl", "--unix", socket, "-c"}), HasSubstr("0x17fff"));
   run({"swtpm_ioctl", "--unix", socket, "-i"});
@@ -124,6 +172,7 @@ TEST(Service, AnswersSwtpmIoctl) {
   const std::string saved = service.tpm().native() + ".saved";
   run({"swtpm_ioctl", "--unix", socket, "--save", "permanent", saved});
   run({"swtpm_ioctl", "--unix", socket, "--stop"});
+  announce(management, "incoming");
   run({"swtpm_ioctl", "--unix", socket, "--load", "permanent", saved});
   run({"swtpm_ioctl", "--unix", socket, "-i"});
   run({"swtpm_ioctl", "--unix", socket, "-s"});

@@ -54,8 +54,8 @@ TEST(StateEnvelope, RefusesWhatItCannotRead) {
   longer.push_back(std::byte{0});
   EXPECT_EQ(unwrap_state(longer).error().code, ErrorCode::corrupt);
   EXPECT_EQ(unwrap_state(hex("0203000a00000000000a")).error().code, ErrorCode::unsupported);
-  EXPECT_EQ(unwrap_state(hex("0201000a00010000000a")).error().code, ErrorCode::permission_denied);
-  EXPECT_EQ(unwrap_state(hex("0201000a00020000000a")).error().code, ErrorCode::permission_denied);
+  EXPECT_EQ(unwrap_state(hex("0201000a00010000000a")).error().code, ErrorCode::not_found);
+  EXPECT_EQ(unwrap_state(hex("0201000a00020000000a")).error().code, ErrorCode::not_found);
   EXPECT_EQ(unwrap_state(hex("0201000a00000000000a")).error().code, ErrorCode::corrupt) << "no data";
   EXPECT_EQ(unwrap_state(hex("0201000900000000000a")).error().code, ErrorCode::corrupt) << "short head";
   EXPECT_EQ(unwrap_state(hex("0201000a0000000000110001"

@@ -204,8 +204,10 @@ Status RunningService::wait() {
   return *outcome_;
 }
 
-json::Value manage(Socket& socket, std::string_view method) {
-  socket.send(as_bytes(json::serialize(json::Object{{"id", 7}, {"method", method}}) + "\n"));
+json::Value manage(Socket& socket, std::string_view method, json::Object parameters) {
+  json::Object request{{"id", 7}, {"method", method}};
+  if (!parameters.empty()) request["params"] = std::move(parameters);
+  socket.send(as_bytes(json::serialize(request) + "\n"));
   for (;;) {
     const json::Value line = need(json::parse(socket.receive_line()));
     if (line.as_object().contains("id")) return line;

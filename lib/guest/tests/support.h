@@ -110,7 +110,7 @@ class RunningService {
 };
 
 // One request over management and its answer; events before it are left out.
-json::Value manage(Socket& socket, std::string_view method);
+json::Value manage(Socket& socket, std::string_view method, json::Object parameters = {});
 
 inline constexpr std::uint32_t kNvIndex = 0x01500010;
 inline constexpr std::uint32_t kNvOrdinary = 0x00040004;  // AUTHREAD | AUTHWRITE, dictionary-attack protected

@@ -1,8 +1,8 @@
 // Both channels of the TPM from a hostile QEMU, into a real TPM. The first byte of each chunk says where it
 // goes and how long it is.
 #include "bootseal/base/result.h"
+#include "control_host.h"
 #include "support.h"
-#include "tpm_control.h"
 #include "tpm_data.h"
 
 namespace {
@@ -20,7 +20,8 @@ struct Machine {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static Machine machine;
   machine.engine.power_off();
-  TpmControlSession control(machine.engine, [](UniqueFd) { return true; });
+  test::ControlHost host(machine.engine);
+  TpmControlSession control(machine.engine, host);
   TpmDataSession commands(machine.engine);
   const TpmDataSession::Time now{};
   ByteSpan rest(reinterpret_cast<const std::byte*>(data), size);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 
+#include "control_host.h"
 #include "support.h"
 
 namespace bootseal::guest {
@@ -32,12 +33,8 @@ class TpmControl : public testing::Test {
   std::shared_ptr<MemoryStore> store_ = test::new_store();
   StateKeeper keeper_{test::open_memory_state(store_)};
   TpmEngine engine_{keeper_, TpmEngine::WhenMissing::refuse, [](const std::string&) {}};
-  std::vector<UniqueFd> data_channels_;
-  bool accept_data_channels_ = true;
-  TpmControlSession session_{engine_, [this](UniqueFd fd) {
-                               if (accept_data_channels_) data_channels_.push_back(std::move(fd));
-                               return accept_data_channels_;
-                             }};
+  test::ControlHost host_{engine_};
+  TpmControlSession session_{engine_, host_};
 };
 
 const std::string kOk = "00000000";
@@ -45,7 +42,7 @@ const std::string kOk = "00000000";
 TEST_F(TpmControl, AnswersQemusStartResetAndExitAsRecorded) {
   UniqueFd peer = std::move(make_socket_pair()->first);
   EXPECT_EQ(send(control_request(0x10), std::move(peer)), kOk);
-  EXPECT_EQ(data_channels_.size(), 1U);
+  EXPECT_EQ(host_.data_channels.size(), 1U);
   EXPECT_EQ(call(0x01), "0000000000017fff");
   const auto reset = [&] {
     EXPECT_EQ(call(0x0E), kOk);
@@ -123,12 +120,48 @@ TEST_F(TpmControl, RefusesBadStateBlobsAndReadsPastThem) {
   EXPECT_EQ(set_state(4, as_bytes("x")), "00000003");
   EXPECT_EQ(set_state(1, as_bytes("\x02\x01 is no envelope")), "00000003");
   EXPECT_EQ(set_state(1, from_hex("0203000a00000000000a").value()), "0000002e") << "from a newer version";
-  EXPECT_EQ(set_state(1, from_hex("0202000a00020000000a").value()), "00000021") << "encrypted";
+  EXPECT_EQ(set_state(1, from_hex("0202000a00020000000a").value()), "0000000d")
+      << "encrypted, and there is no migration key";
   EXPECT_EQ(set_state(2, {}), kOk) << "an empty blob stands for none";
   EXPECT_EQ(set_state(1, Bytes((512 << 10) + 1)), "00000017") << "too large";
   EXPECT_EQ(call(0x01), "0000000000017fff") << "the session is in step";
   EXPECT_EQ(call(0x02, {0}), kOk);
   EXPECT_EQ(set_state(1, as_bytes("whatever")), "0000000a") << "the TPM is running";
+}
+
+TEST_F(TpmControl, KeepsTheStateInsideOutsideOfAMigration) {
+  host_.migrating = false;
+  ASSERT_EQ(call(0x02, {0}), kOk);
+  EXPECT_EQ(call(0x01), "0000000000017fff") << "QEMU reads the bits once and would block migration for good";
+  for (const std::uint32_t type : {1U, 2U, 3U}) {
+    EXPECT_EQ(call(0x0C, {1, type, 0}),
+              "00000008"
+              "000000000000000000000000")
+        << "the full head, for old QEMUs";
+  }
+  EXPECT_EQ(call(0x0A), "00000008");
+  host_.migrating = true;
+  const std::string answer = call(0x0C, {1, 1, 0});
+  ASSERT_EQ(answer.substr(0, 8), kOk);
+  const Bytes blob = from_hex(answer.substr(32)).value();
+  host_.migrating = false;
+  ASSERT_EQ(call(0x0E), kOk);
+  const auto put_in = [&] {
+    Bytes request = control_request(0x0D, {0, 1, static_cast<std::uint32_t>(blob.size())});
+    append(request, blob);
+    return send(request);
+  };
+  EXPECT_EQ(put_in(), "00000008");
+  EXPECT_EQ(call(0x01), "0000000000017fff") << "the blob was read past";
+  host_.migrating = true;
+  EXPECT_EQ(put_in(), kOk);
+}
+
+TEST_F(TpmControl, TellsItsHostOfShutdownAfterTheTpmIsOff) {
+  ASSERT_EQ(call(0x02, {0}), kOk);
+  EXPECT_EQ(call(0x03), kOk);
+  EXPECT_EQ(host_.shutdowns, 1);
+  EXPECT_FALSE(engine_.running());
 }
 
 TEST_F(TpmControl, SaysThatThereIsNoSaveState) {
@@ -154,7 +187,7 @@ TEST_F(TpmControl, HandsOutStateFromAnOffset) {
 
 TEST_F(TpmControl, RefusesSetDataFdWithoutADescriptorOrOverALiveChannel) {
   EXPECT_EQ(call(0x10), "0000001f");
-  accept_data_channels_ = false;
+  host_.accept_data_channels = false;
   EXPECT_EQ(send(control_request(0x10), std::move(make_socket_pair()->first)), "0000001f");
 }
 
