@@ -31,10 +31,35 @@ bool provisions(OperationKind kind) {
   return kind == OperationKind::create || kind == OperationKind::update;
 }
 
+// What becomes of the VM, in the past tense; empty when its guest goes on.
+std::string_view end_of_boot(OperationKind kind) {
+  switch (kind) {
+    case OperationKind::power_off:
+    case OperationKind::kill:
+      return "stopped";
+    case OperationKind::deallocate:
+      return "deallocated";
+    case OperationKind::restart:
+      return "restarted";
+    case OperationKind::remove:
+      return "deleted";
+    default:
+      return "";
+  }
+}
+
+std::string preemption_message(OperationKind current, OperationKind kind) {
+  if (current == OperationKind::attest && !end_of_boot(kind).empty())
+    return fmt::format("The virtual machine was {} while it was being attested.", end_of_boot(kind));
+  return fmt::format("The operation has been preempted by a more recent operation ({}).",
+                     model::to_string(kind));
+}
+
 }  // namespace
 
-bool may_preempt(OperationKind kind) {
-  return kind == OperationKind::remove || kind == OperationKind::kill;
+bool may_preempt(OperationKind kind, OperationKind current) {
+  return kind == OperationKind::remove || kind == OperationKind::kill ||
+         (current == OperationKind::attest && !end_of_boot(kind).empty());
 }
 
 Change begin_operation(VmRecord record, const std::optional<model::Operation>& current, OperationKind kind,
@@ -45,12 +70,7 @@ Change begin_operation(VmRecord record, const std::optional<model::Operation>& c
     preempted.status = model::OperationStatus::failed;
     preempted.end_time = now;
     preempted.error =
-        model::ArmError{409,
-                        "OperationPreempted",
-                        fmt::format("The operation has been preempted by a more recent operation ({}).",
-                                    model::to_string(kind)),
-                        {},
-                        {}};
+        model::ArmError{409, "OperationPreempted", preemption_message(current->kind, kind), {}, {}};
     change.operations.push_back(std::move(preempted));
   }
   model::Operation operation;

@@ -25,14 +25,29 @@ void Reconciler::stop() {
   threads_.clear();
 }
 
+Reconciler::Item& Reconciler::wake_item(const std::string& key) {
+  Item& item = items_[key];
+  item.due = std::chrono::steady_clock::now();
+  item.woken = true;
+  return item;
+}
+
 void Reconciler::wake(const std::string& key) {
   {
     const std::lock_guard lock(mutex_);
-    Item& item = items_[key];
-    item.due = std::chrono::steady_clock::now();
-    item.woken = true;
+    wake_item(key);
   }
   changed_.notify_one();
+}
+
+void Reconciler::preempt(const std::string& key) {
+  std::stop_source step;
+  {
+    const std::lock_guard lock(mutex_);
+    step = wake_item(key).step;
+  }
+  changed_.notify_one();
+  step.request_stop();
 }
 
 void Reconciler::wake_everything() {
@@ -79,8 +94,14 @@ void Reconciler::work(std::stop_token stop) {
     const std::string reason = found->second.reason;
     found->second.running = true;
     found->second.woken = false;
+    // A new one for each step: what it reads from here on is what preempted the step before.
+    const std::stop_source waiting = found->second.step = std::stop_source();
     lock.unlock();
-    const Outcome outcome = step(key, reason, stop);
+    const Outcome outcome = [&] {
+      const std::stop_callback also_at_the_end(stop,
+                                               [&waiting] { std::stop_source(waiting).request_stop(); });
+      return step(key, reason, waiting.get_token());
+    }();
     lock.lock();
     Item& item = items_[key];
     item.running = false;
@@ -120,7 +141,7 @@ Outcome Reconciler::step(const std::string& key, const std::string& reason, cons
   const Outcome outcome = steps_.step_group(**group);
   const auto vms = database_.vms(key);
   if (vms) {
-    for (const VmRecord& record : *vms) wake(record.id.key());
+    for (const VmRecord& record : *vms) preempt(record.id.key());
   }
   return outcome;
 }

@@ -30,6 +30,9 @@ class Reconciler {
   void stop();
   // Look at this VM (ResourceId::key() of a VM) or group (of a group) now. Thread safe; also before start().
   void wake(const std::string& key);
+  // wake(), and a step of this VM that waits for its guest's evidence gives up: another operation has taken
+  // the place of the one that asked. Call it when that is stored.
+  void preempt(const std::string& key);
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -38,7 +41,8 @@ class Reconciler {
     std::chrono::milliseconds retry_after{0};
     std::string reason;
     bool running = false;
-    bool woken = false;  // while it was running
+    bool woken = false;     // while it was running
+    std::stop_source step;  // ends the waiting of the step that is running
   };
 
   void work(std::stop_token stop);
@@ -46,6 +50,8 @@ class Reconciler {
   void wake_everything();
   void take_events(const HostEvents& events);
   Outcome step(const std::string& key, const std::string& reason, const std::stop_token& stop);
+  // Guarded by mutex_.
+  Item& wake_item(const std::string& key);
   // Guarded by mutex_: the due item that has waited longest, or none.
   std::map<std::string, Item>::iterator next_due(Time now);
 

@@ -176,7 +176,7 @@ model::ArmResult<std::string> begin(Service& service, VmRecord record, model::Op
     return model::refuse(409, "OperationNotAllowed",
                          fmt::format("The virtual machine '{}' is being deleted.", record.id.name));
   }
-  if (current && !may_preempt(kind)) {
+  if (current && !may_preempt(kind, current->kind)) {
     return model::refuse(
         409, "OperationNotAllowed",
         fmt::format(
@@ -191,7 +191,11 @@ model::ArmResult<std::string> begin(Service& service, VmRecord record, model::Op
                                      change.record.id.name));
   }
   BOOTSEAL_ARM_TRY_STATUS(stored);
-  service.reconciler.wake(change.record.id.key());
+  if (current) {
+    service.reconciler.preempt(change.record.id.key());
+  } else {
+    service.reconciler.wake(change.record.id.key());
+  }
   return change.record.operation_id;
 }
 

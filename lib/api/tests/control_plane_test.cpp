@@ -176,23 +176,6 @@ TEST_F(ControlPlaneTest, AHostThatLostAVmIsNotAskedToMakeItAnew) {
   EXPECT_TRUE(host_.vms().empty());
 }
 
-TEST_F(ControlPlaneTest, AttestingWaitsForTheGuestAndAnswersTheVerdict) {
-  ASSERT_EQ(outcome(put_vm("vm1")), "Succeeded");
-  const Reply attesting = call("POST", vm("vm1") + "/attest");
-  EXPECT_EQ(attesting.status, 202);
-  host_.set_boot(vm_id("vm1"), "Booted", "");
-  const json::Value operation = wait(attesting);
-  EXPECT_EQ(operation.at("properties").at("output").at("status").get_string(), "Healthy");
-}
-
-TEST_F(ControlPlaneTest, AttestingWhatDidNotBootSaysWhy) {
-  ASSERT_EQ(outcome(put_vm("vm1")), "Succeeded");
-  host_.set_boot(vm_id("vm1"), "Refused", "shim refused grubx64.efi");
-  EXPECT_THAT(outcome(call("POST", vm("vm1") + "/attest")), HasSubstr("shim refused grubx64.efi"));
-  ASSERT_EQ(outcome(call("POST", vm("vm1") + "/powerOff")), "Succeeded");
-  EXPECT_THAT(outcome(call("POST", vm("vm1") + "/attest")), HasSubstr("is not running"));
-}
-
 TEST_F(ControlPlaneTest, GuestStateIsResetOnlyForAStoppedVmAndWithItsId) {
   ASSERT_EQ(outcome(put_vm("vm1")), "Succeeded");
   const std::string id = vm_id("vm1");

@@ -80,6 +80,12 @@ void FakeHost::hold(bool held) {
   for (auto& [id, vm] : vms_) carry_out(vm);
 }
 
+void FakeHost::hold_evidence(bool held) {
+  const std::lock_guard lock(mutex_);
+  evidence_held_ = held;
+  changed_.notify_all();
+}
+
 void FakeHost::set_boot(const std::string& vm_id, const std::string& outcome, const std::string& message) {
   const std::lock_guard lock(mutex_);
   Vm& vm = vms_.at(vm_id);
@@ -124,6 +130,11 @@ std::vector<std::string> FakeHost::carried_out(const std::string& vm_id) const {
   const std::lock_guard lock(mutex_);
   const auto found = vms_.find(vm_id);
   return found == vms_.end() ? std::vector<std::string>() : found->second.carried_out;
+}
+
+std::size_t FakeHost::evidence_requests() const {
+  const std::lock_guard lock(mutex_);
+  return evidence_requests_;
 }
 
 bool FakeHost::wait_for_assignments(std::size_t count) const {
@@ -244,7 +255,10 @@ net::Router FakeHost::router() {
     return Response::empty(204);
   });
   router.on("POST", "/v1/vms/{vmId}/attest", [this](const Request& request) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    ++evidence_requests_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !evidence_held_ || request.stop.stop_requested(); });
     if (!vms_.contains(request.parameter("vmId"))) return refuse(ErrorCode::not_found, "no such VM");
     return Response::json(200, json::Object{{"status", "Healthy"},
                                             {"reasons", json::Array()},

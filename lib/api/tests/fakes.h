@@ -46,6 +46,8 @@ class FakeHost final : public FakeDaemon {
   void behave();
   // While held, what is asked is taken up and not carried out.
   void hold(bool held);
+  // While held, a guest's agent says nothing.
+  void hold_evidence(bool held);
   void set_boot(const std::string& vm_id, const std::string& outcome, const std::string& message);
   void power_off_by_guest(const std::string& vm_id);
   // As if the folder of the VM had been lost.
@@ -57,6 +59,7 @@ class FakeHost final : public FakeDaemon {
   [[nodiscard]] std::size_t assignments() const;  // PUTs in all
   [[nodiscard]] std::vector<std::string> carried_out(
       const std::string& vm_id) const;  // power actions, in order
+  [[nodiscard]] std::size_t evidence_requests() const;
   // Waits until it has been asked for this many assignments.
   [[nodiscard]] bool wait_for_assignments(std::size_t count) const;
 
@@ -86,7 +89,9 @@ class FakeHost final : public FakeDaemon {
   std::vector<std::pair<std::uint64_t, std::string>> gone_;
   std::uint64_t revision_ = 0;
   std::size_t assignments_ = 0;
+  std::size_t evidence_requests_ = 0;
   bool held_ = false;
+  bool evidence_held_ = false;
   std::optional<std::pair<std::string, std::string>> creation_failure_;
   std::optional<std::pair<std::string, std::string>> power_failure_;
 };
