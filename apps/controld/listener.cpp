@@ -29,16 +29,23 @@ Result<std::uint16_t> parse_port(std::string_view text) {
 
 Result<Address> parse_address(const std::string& text) {
   const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos) {
-    return fail(
-        ErrorCode::invalid_argument,
-        fmt::format("BOOTSEAL_LISTEN='{}' is not ADDRESS:PORT, for example {}", text, kDefaultListen));
-  }
+  const auto refuse = [&](std::string_view why) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("BOOTSEAL_LISTEN='{}' is not ADDRESS:PORT{}; wanted for example {}", text, why,
+                            kDefaultListen));
+  };
+  if (colon == std::string::npos) return refuse("");
   Address address;
   address.text = text.substr(0, colon);
   if (address.text.starts_with('[') && address.text.ends_with(']'))
     address.text = address.text.substr(1, address.text.size() - 2);
-  BOOTSEAL_TRY(address.port, parse_port(std::string_view(text).substr(colon + 1)));
+  in6_addr unused{};
+  if (::inet_pton(AF_INET, address.text.c_str(), &unused) != 1 &&
+      ::inet_pton(AF_INET6, address.text.c_str(), &unused) != 1)
+    return refuse(fmt::format(" ('{}' is not an IPv4 or IPv6 address)", address.text));
+  const auto port = parse_port(std::string_view(text).substr(colon + 1));
+  if (!port) return refuse(fmt::format(" ({})", port.error().message));
+  address.port = *port;
   return address;
 }
 
@@ -66,6 +73,13 @@ Result<UniqueFd> bind_to(const Address& address) {
     return fail_errno(errno, "setting SO_REUSEADDR");
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), size) != 0 ||
       ::listen(fd.get(), kBacklog) != 0) {
+    if (errno == EADDRINUSE) {
+      return fail(
+          ErrorCode::conflict,
+          fmt::format("port {} of {} is in use by another program; end that one, or set BOOTSEAL_LISTEN to "
+                      "another ADDRESS:PORT",
+                      address.port, address.text));
+    }
     return fail_errno(errno, fmt::format("listening on {}:{} (set BOOTSEAL_LISTEN to another ADDRESS:PORT)",
                                          address.text, address.port));
   }

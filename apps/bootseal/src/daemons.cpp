@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "bootseal/base/fds.h"
+#include "bootseal/cli/output.h"
 #include "bootseal/net/client.h"
 
 namespace bootseal::app {
@@ -18,6 +19,7 @@ namespace {
 constexpr int kPassphraseFd = 3;
 constexpr std::size_t kPidFileSize = 64;
 constexpr std::size_t kLogTail = 2000;
+constexpr std::size_t kLogLimit = std::size_t{1} << 20;
 constexpr int kLookAgainMs = 50;
 constexpr std::chrono::milliseconds kAnswerLimit{5000};
 
@@ -43,6 +45,38 @@ std::string probe_target(std::string_view name) {
   if (name == "hostd") return "/v1/vms";
   if (name == "attestd") return "/v1/vms/00000000-0000-0000-0000-000000000000/verdict";
   return "/openapi.json";
+}
+
+std::filesystem::path log_file(const Paths& paths, std::string_view name) {
+  return paths.home / "log" / fmt::format("{}.log", name);
+}
+
+// The last event of the lines that is an error with a code and a message, as daemons leave one when they end.
+std::optional<Error> last_error(std::string_view lines) {
+  std::optional<Error> last;
+  while (!lines.empty()) {
+    const std::size_t end = std::min(lines.find('\n'), lines.size());
+    const auto event = json::parse(lines.substr(0, end));
+    lines.remove_prefix(std::min(end + 1, lines.size()));
+    if (!event || cli::text_at(*event, {"level"}) != "error") continue;
+    const std::string code = cli::text_at(*event, {"code"});
+    const std::string message = cli::text_at(*event, {"message"});
+    if (!code.empty() && !message.empty()) last = Error{error_code_from_name(code), message, nullptr};
+  }
+  return last;
+}
+
+Error why_it_ended(const Paths& paths, std::string_view name, std::uint64_t log_from) {
+  const auto fd = open_file(log_file(paths, name), O_RDONLY);
+  if (fd && ::lseek(fd->get(), static_cast<off_t>(log_from), SEEK_SET) >= 0) {
+    const auto content = read_to_end(fd->get(), kLogLimit);
+    if (const auto said = content ? last_error(as_text(*content)) : std::nullopt)
+      return said->wrap(fmt::format("bootseal-{} cannot start", name));
+  }
+  return {ErrorCode::unavailable,
+          fmt::format("bootseal-{} ended before it answered; the end of {}:\n{}", name,
+                      log_file(paths, name).string(), end_of_log(paths, name)),
+          nullptr};
 }
 
 }  // namespace
@@ -78,8 +112,7 @@ Result<ProcessIdentity> start_daemon(const Paths& paths, std::string_view name,
   command.arguments = {(paths.programs / fmt::format("bootseal-{}", name)).string()};
   command.environment = daemon_environment();
   command.working_folder = "/";
-  BOOTSEAL_TRY(const UniqueFd log, open_file(paths.home / "log" / fmt::format("{}.log", name),
-                                             O_WRONLY | O_CREAT | O_APPEND, 0640));
+  BOOTSEAL_TRY(const UniqueFd log, open_file(log_file(paths, name), O_WRONLY | O_CREAT | O_APPEND, 0640));
   BOOTSEAL_TRY(const UniqueFd null, open_file("/dev/null", O_RDONLY));
   command.fds = {{0, null.get()}, {1, log.get()}, {2, log.get()}};
   UniqueFd passphrase;
@@ -91,6 +124,12 @@ Result<ProcessIdentity> start_daemon(const Paths& paths, std::string_view name,
   BOOTSEAL_TRY(const ProcessIdentity process, spawn(command));
   BOOTSEAL_TRY_STATUS(write_pid_file(paths, name, process));
   return process;
+}
+
+std::uint64_t log_size(const Paths& paths, std::string_view name) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(log_file(paths, name), error);
+  return error ? 0 : static_cast<std::uint64_t>(size);
 }
 
 bool answers(const Paths& paths, std::string_view name, std::chrono::milliseconds limit) {
@@ -107,7 +146,7 @@ bool answers(const Paths& paths, std::string_view name, std::chrono::millisecond
 }
 
 Status wait_until_it_answers(const Paths& paths, std::string_view name, const ProcessIdentity& process,
-                             std::chrono::milliseconds limit) {
+                             std::uint64_t log_from, std::chrono::milliseconds limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   // A socket that appears in the run folder wakes the wait; the short limit covers the moment between bind
   // and listen.
@@ -118,18 +157,12 @@ Status wait_until_it_answers(const Paths& paths, std::string_view name, const Pr
   }
   while (true) {
     const auto process_fd = open_process(process);
-    if (!process_fd) {
-      return fail(
-          ErrorCode::unavailable,
-          fmt::format("bootseal-{} ended before it answered; the end of {}:\n{}", name,
-                      (paths.home / "log" / fmt::format("{}.log", name)).string(), end_of_log(paths, name)));
-    }
+    if (!process_fd) return tl::unexpected(why_it_ended(paths, name, log_from));
     if (answers(paths, name, kAnswerLimit)) return {};
     if (std::chrono::steady_clock::now() > deadline) {
-      return fail(
-          ErrorCode::timeout,
-          fmt::format("bootseal-{} does not answer on {}; see {}", name, paths.socket_of(name).string(),
-                      (paths.home / "log" / fmt::format("{}.log", name)).string()));
+      return fail(ErrorCode::timeout,
+                  fmt::format("bootseal-{} does not answer on {}; see {}", name,
+                              paths.socket_of(name).string(), log_file(paths, name).string()));
     }
     pollfd fds[] = {{process_fd->get(), POLLIN, 0}, {watch.get(), POLLIN, 0}};
     if (::poll(fds, 2, kLookAgainMs) > 0 && fds[1].revents != 0) {
@@ -149,7 +182,7 @@ Status end_process(const ProcessIdentity& process, std::chrono::milliseconds pat
 }
 
 std::string end_of_log(const Paths& paths, std::string_view name) {
-  const auto fd = open_file(paths.home / "log" / fmt::format("{}.log", name), O_RDONLY);
+  const auto fd = open_file(log_file(paths, name), O_RDONLY);
   if (!fd) return "(no log)";
   const off_t size = ::lseek(fd->get(), 0, SEEK_END);
   ::lseek(fd->get(), size > static_cast<off_t>(kLogTail) ? size - static_cast<off_t>(kLogTail) : 0, SEEK_SET);

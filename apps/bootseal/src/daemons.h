@@ -27,10 +27,12 @@ std::optional<ProcessIdentity> running_process(const Paths& paths, std::string_v
 // `passphrase_file`.
 Result<ProcessIdentity> start_daemon(const Paths& paths, std::string_view name,
                                      const std::filesystem::path& passphrase_file);
-// Waits until the daemon answers on its socket. Errors: unavailable with the end of its log when it ends
-// before; timeout.
+// Where HOME/log/NAME.log ends now, in bytes; 0 when there is none.
+std::uint64_t log_size(const Paths& paths, std::string_view name);
+// Waits until the daemon answers on its socket. Errors: the daemon's own when it ends before (the last one in
+// its log behind `log_from`), unavailable with the end of the log when it has said none; timeout.
 Status wait_until_it_answers(const Paths& paths, std::string_view name, const ProcessIdentity& process,
-                             std::chrono::milliseconds limit);
+                             std::uint64_t log_from, std::chrono::milliseconds limit);
 // True when the daemon answers on its socket now.
 bool answers(const Paths& paths, std::string_view name, std::chrono::milliseconds limit);
 // SIGTERM, and SIGKILL when it is still there after a while.

@@ -51,9 +51,11 @@ Status Supervisor::start() {
   }
   for (const std::string_view name : kDaemons) {
     report_(fmt::format("starting bootseal-{}", name));
+    const std::uint64_t log_from = log_size(paths_, name);
     Status status = start_one(name);
     if (status)
-      status = wait_until_it_answers(paths_, name, children_.find(name)->second.process, kStartLimit);
+      status =
+          wait_until_it_answers(paths_, name, children_.find(name)->second.process, log_from, kStartLimit);
     if (!status) {
       stop_all();
       return status;

@@ -40,11 +40,12 @@ void block_stop_signals() {
 }
 
 // The supervisor itself, in the foreground or detached.
-Status supervise(const Paths& paths, const UpOptions& options,
+Status supervise(const Paths& paths, const UpOptions& options, log::Level least,
                  const std::function<void(const std::string&)>& report, const std::function<void()>& ready) {
   block_stop_signals();
   std::signal(SIGPIPE, SIG_IGN);
   log::start("up");
+  log::raise_level(least);
   BOOTSEAL_TRY(const UniqueFd lock, take_lock(paths));
   BOOTSEAL_TRY(const ProcessIdentity self, identify_process(::getpid()));
   BOOTSEAL_TRY(const std::filesystem::path passphrase, passphrase_file(paths, options.passphrase_file));
@@ -132,7 +133,7 @@ Status run_detached_supervisor(const Paths& paths, const UpOptions& options) {
   const auto tell = [&](const std::string& line) {
     if (report.valid() && !report_to(report.get(), line)) report.reset();
   };
-  const Status status = supervise(paths, options, tell, [&] {
+  const Status status = supervise(paths, options, log::Level::debug, tell, [&] {
     tell(std::string(kReady));
     report.reset();
   });
@@ -161,8 +162,13 @@ Status up(const Global& global, const UpOptions& options) {
   }
   BOOTSEAL_TRY_STATUS(make_folders(paths));
   if (options.foreground) {
+    // A person reads the steps; what goes to a journal gets every event.
+    const bool is_for_people = global.quiet || ::isatty(STDERR_FILENO) == 1;
     return supervise(
-        paths, options, [&](const std::string& line) { fmt::print(stderr, "{}\n", line); },
+        paths, options, is_for_people ? log::Level::warning : log::Level::debug,
+        [&](const std::string& line) {
+          if (!global.quiet) fmt::print(stderr, "{}\n", line);
+        },
         [&] {
           print_what_next(global, paths);
           std::fflush(stdout);

@@ -2,10 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 
+#include <array>
 #include <csignal>
 #include <fstream>
-#include <thread>
+#include <functional>
 
 #include "bootseal/net/client.h"
 #include "daemons.h"
@@ -14,6 +16,7 @@ namespace bootseal::app {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr std::chrono::seconds kPatience{30};
 
@@ -86,11 +89,17 @@ class SupervisorTest : public ::testing::Test {
     return client->call_json("GET", "/").value_or(json::Value());
   }
 
-  static bool until(const std::function<bool()>& condition) {
+  // Looks again whenever a file of the run folder comes or goes: a daemon that answers, a new pid file.
+  bool until(const std::function<bool()>& condition) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const UniqueFd watch(::inotify_init1(IN_CLOEXEC));
+    EXPECT_GE(::inotify_add_watch(watch.get(), paths_.run.c_str(), IN_CREATE | IN_MOVED_TO | IN_DELETE), 0);
     while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      if (left.count() <= 0 || !wait_readable(watch.get(), left).value_or(false)) return false;
+      std::array<char, 4096> events{};
+      if (::read(watch.get(), events.data(), events.size()) <= 0) return false;
     }
     return true;
   }
@@ -162,13 +171,25 @@ TEST_F(SupervisorTest, ADaemonWhosePidFileIsLostIsFoundByItsSocket) {
   EXPECT_THAT(start(), HasSubstr("ending the bootseal-hostd that an earlier supervisor left"));
 }
 
+// Until the supervisor has ended, so that all it started has ended too.
 TEST_F(SupervisorTest, ADaemonThatDoesNotStartEndsTheStartWithItsOwnWords) {
-  std::ofstream(paths_.run / "hostd.broken") << "x";
+  std::ofstream(paths_.run / "hostd.broken").close();
   const std::string output = start();
   EXPECT_THAT(output, HasSubstr("error: bootseal-hostd ended before it answered"));
   EXPECT_THAT(output, HasSubstr("told to be broken"));
-  EXPECT_TRUE(
-      until([&] { return !running_process(paths_, "vaultd") && !running_process(paths_, "attestd"); }));
+  EXPECT_FALSE(running_process(paths_, "vaultd"));
+  EXPECT_FALSE(running_process(paths_, "attestd"));
+}
+
+TEST_F(SupervisorTest, TheErrorOfADaemonIsSaidInOneSentenceAndOldOnesAreNot) {
+  std::ofstream(paths_.run / "controld.broken") << "an old trouble";
+  EXPECT_THAT(start(), HasSubstr("error: bootseal-controld cannot start: an old trouble\n"));
+  end(SIGTERM);
+  std::ofstream(paths_.run / "controld.broken") << "port 1 is in use";
+  const std::string output = start();
+  EXPECT_THAT(output, ::testing::EndsWith("\nerror: bootseal-controld cannot start: port 1 is in use\n"));
+  EXPECT_THAT(output, Not(HasSubstr("old trouble")));
+  EXPECT_THAT(output, Not(HasSubstr("{\"")));
 }
 
 TEST_F(SupervisorTest, APidFileOfAnotherProcessIsNotTakenForTheDaemon) {

@@ -164,8 +164,11 @@ TEST_F(ControldTest, AddressesThatAreNoneAreRefusedWithTheVariableToSet) {
               HasSubstr("not an IPv4 or IPv6 address"));
   EXPECT_THAT(open_tcp_listener("127.0.0.1:70000", folder_).error().message, HasSubstr("not a port"));
   const TcpListener taken = open_tcp_listener("127.0.0.1:0", folder_ / "a").value();
-  EXPECT_THAT(open_tcp_listener("127.0.0.1:" + std::to_string(taken.port), folder_ / "b").error().message,
-              HasSubstr("BOOTSEAL_LISTEN"));
+  const auto busy = open_tcp_listener("127.0.0.1:" + std::to_string(taken.port), folder_ / "b");
+  EXPECT_EQ(busy.error().code, ErrorCode::conflict);
+  EXPECT_THAT(busy.error().message,
+              HasSubstr("port " + std::to_string(taken.port) + " of 127.0.0.1 is in use by another program"));
+  EXPECT_THAT(busy.error().message, HasSubstr("BOOTSEAL_LISTEN"));
 }
 
 TEST_F(ControldTest, AWildcardAddressIsNamedByTheLoopbackOne) {

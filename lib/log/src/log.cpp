@@ -78,6 +78,10 @@ void start(std::string_view program) {
   g_level = level_from_environment();
 }
 
+void raise_level(Level level) {
+  g_level = std::max(g_level.load(), level);
+}
+
 void write(Level level, std::string_view event, std::initializer_list<Field> fields) {
   if (level < g_level) return;
   json::Object line;

@@ -47,6 +47,14 @@ class LogTest : public ::testing::Test {
   void SetUp() override { start_at("info"); }
 };
 
+TEST_F(LogTest, ARaisedLevelHoldsWhateverTheEnvironmentSays) {
+  start_at("debug");
+  raise_level(Level::warning);
+  raise_level(Level::info);  // never lower
+  EXPECT_THAT(lines_of([] { info("left.out"); }), IsEmpty());
+  EXPECT_THAT(lines_of([] { warning("written"); }), SizeIs(1));
+}
+
 TEST_F(LogTest, WritesOneJsonObjectALine) {
   const auto before = Clock::system().now();
   json::Object line = only_line_of([] {

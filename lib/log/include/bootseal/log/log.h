@@ -49,6 +49,8 @@ struct Field {
 // Once, at the start of main(): the program's name in every event; the level comes from BOOTSEAL_LOG
 // (debug|info|warning|error, default info). Thread safe afterwards.
 void start(std::string_view program);
+// Leaves out what is below `level` from now on, whatever BOOTSEAL_LOG says.
+void raise_level(Level level);
 void write(Level level, std::string_view event, std::initializer_list<Field> fields);
 inline void debug(std::string_view event, std::initializer_list<Field> fields = {}) {
   write(Level::debug, event, fields);
