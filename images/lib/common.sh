@@ -135,8 +135,9 @@ write_manifest() {
   for component in "$@"; do arguments+=(--component "$component"); done
   [ -z "$agent" ] || arguments+=(--agent)
   [ "$cloud_init" = no ] || arguments+=(--cloud-init)
+  [ -z "$created" ] || arguments+=(--created "$created")
   "$inspect" --disk "$out_dir/disk.qcow2" --name "$name" --image-version "$image_version" --description "$description" \
-    --os-name "$os_name" --minimum-memory-mib "$memory" --created "@$source_date" \
+    --os-name "$os_name" --minimum-memory-mib "$memory" \
     --package "shim=${package_version[shim-signed]}" --package "grub=${package_version[grub-efi-amd64-signed]}" \
     --package "kernel=${package_version[$kernel_package]}" "${arguments[@]}" --output "$out_dir/manifest.json" ||
     die "the image could not be inspected"

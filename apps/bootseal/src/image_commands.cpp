@@ -11,6 +11,7 @@
 #include "bootseal/base/ids.h"
 #include "bootseal/base/subprocess.h"
 #include "bootseal/cli/progress.h"
+#include "image_recipes.h"
 #include "site_access.h"
 
 namespace bootseal::app {
@@ -18,42 +19,9 @@ namespace {
 
 constexpr std::size_t kManifestLimit = std::size_t{4} << 20;
 
-Result<std::filesystem::path> find_builder(const Paths& paths) {
-  // Installed, in out/ of the source tree, in a build folder of the source tree.
-  const std::filesystem::path candidates[] = {paths.data / "images/build-image",
-                                              paths.programs / "../../images/build-image",
-                                              paths.programs / "../../../images/build-image"};
-  std::error_code error;
-  for (const auto& candidate : candidates) {
-    if (std::filesystem::is_regular_file(candidate, error)) return candidate.lexically_normal();
-  }
-  return fail(
-      ErrorCode::not_found,
-      fmt::format(
-          "the image recipes are not at {}; set BOOTSEAL_SHARE to the folder that holds images/build-image",
-          candidates[0].string()));
-}
-
 Result<json::Value> read_manifest(const std::filesystem::path& folder) {
   BOOTSEAL_TRY(const Bytes content, read_file(folder / "manifest.json", kManifestLimit));
   return json::parse(as_text(content));
-}
-
-// Of build-image, when it is told none.
-constexpr std::string_view kFirstVersion = "1.0.0";
-
-// What build-image would refuse, before anything is made.
-Status check_recipe(const std::filesystem::path& builder, const std::string& name) {
-  const std::filesystem::path recipes = builder.parent_path() / "recipes";
-  std::error_code error;
-  if (std::filesystem::is_regular_file(recipes / (name + ".sh"), error)) return {};
-  std::vector<std::string> known;
-  for (const auto& entry : std::filesystem::directory_iterator(recipes, error)) {
-    if (entry.path().extension() == ".sh") known.push_back(entry.path().stem().string());
-  }
-  std::sort(known.begin(), known.end());
-  return fail(ErrorCode::not_found,
-              fmt::format("there is no recipe '{}'; there are: {}", name, fmt::join(known, ", ")));
 }
 
 Status check_addition(const std::string& addition) {
@@ -65,6 +33,11 @@ Status check_addition(const std::string& addition) {
   std::error_code error;
   if (std::filesystem::is_regular_file(file, error)) return {};
   return fail(ErrorCode::not_found, fmt::format("{}: no such file; --add wants one that is there", file));
+}
+
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != '\0';
 }
 
 // Every file readable by all: QEMU reads the disk under its VM's own uid.
@@ -111,6 +84,9 @@ Result<std::string> run_builder(const Global& global, const Paths& paths, const 
   std::error_code error;
   if (std::filesystem::exists(agent, error))
     command.arguments.insert(command.arguments.end(), {"--agent", agent.string()});
+  // Without a home of its own a user has no cache either: the packages stay with the site.
+  if (!is_set("XDG_CACHE_HOME") && !is_set("HOME"))
+    command.arguments.insert(command.arguments.end(), {"--cache", (paths.home / "cache/packages").string()});
   command.arguments.insert(command.arguments.end(), {"--image-version", version});
   for (const std::string& addition : options.additions)
     command.arguments.insert(command.arguments.end(), {"--add", addition});
@@ -137,12 +113,11 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   if (!is_valid_resource_name(options.name))
     return fail(ErrorCode::invalid_argument, fmt::format("'{}' is not an image name", options.name));
-  const std::string asked = options.version.empty() ? std::string(kFirstVersion) : options.version;
-  if (!is_valid_resource_name(asked))
+  if (!options.version.empty() && !is_valid_resource_name(options.version))
     return fail(
         ErrorCode::invalid_argument,
         fmt::format("the version '{}' is invalid: wanted one as 1.1.0, of letters, digits, '.', '_' and '-'",
-                    asked));
+                    options.version));
   std::error_code error;
   const std::filesystem::path home = paths.images() / options.name;
   const bool there =
@@ -155,6 +130,10 @@ Status image_build(const Global& global, const ImageBuildOptions& options) {
   }
   BOOTSEAL_TRY(const std::filesystem::path builder, find_builder(paths));
   BOOTSEAL_TRY_STATUS(check_recipe(builder, options.name));
+  std::string asked = options.version;
+  if (asked.empty()) {
+    BOOTSEAL_TRY(asked, first_version(builder));
+  }
   for (const std::string& addition : options.additions) BOOTSEAL_TRY_STATUS(check_addition(addition));
   const auto exists_already = [&](const std::string& version) {
     return fail(

@@ -47,6 +47,7 @@ struct VmCreateOptions {
   std::optional<bool> vtpm;
   std::string admin_username;
   std::vector<std::string> ssh_keys;
+  bool generate_ssh_keys = false;
   std::string custom_data;
   std::vector<std::string> tags;
   bool no_wait = false;
@@ -78,6 +79,10 @@ Status site_status(const Global& global);
 // -- images --
 Status image_build(const Global& global, const ImageBuildOptions& options);
 Status image_list(const Global& global);
+
+// -- for the completion --
+// The names of a kind ("vm", "image", "recipe", "group"), one a line; nothing when they cannot be had.
+Status complete_names(const std::string& kind);
 
 // -- virtual machines --
 Status vm_create(const Global& global, const VmCreateOptions& options);

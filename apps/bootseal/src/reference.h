@@ -75,13 +75,50 @@ inline void append_command(const CLI::App& app, const std::string& path, std::st
   for (const CLI::App* child : children_of(app)) append_command(*child, path + " " + child->get_name(), text);
 }
 
+// What completes the value of an option or argument: words, or a command whose lines are the words, in
+// backquotes. Empty: the shell's own completion of file names.
+inline std::string values_of(const CLI::Option& option, const std::string& path) {
+  const std::string type = option.get_positional() ? option.get_name(true) : option.get_type_name();
+  if (type == "FORMAT") return "json table tsv";
+  if (type == "true|false") return "true false";
+  if (type == "TYPE") return "TrustedLaunch Standard";
+  if (type == "ALGORITHM") return "AES_GCM";
+  if (type == "SHELL") return "bash";
+  if (type == "IMAGE") return "`bootseal complete image`";
+  if (type == "GROUP") return "`bootseal complete group`";
+  if (type == "VM" || (type == "NAME" && path.starts_with("bootseal vm"))) return "`bootseal complete vm`";
+  if (type == "NAME") return "`bootseal complete recipe`";
+  return {};
+}
+
+// The words in the form of a shell assignment.
+inline std::string assignment(const std::string& values) {
+  if (!values.starts_with('`')) return "words='" + values + "'";
+  return "words=$(" + values.substr(1, values.size() - 2) + " 2>/dev/null)";
+}
+
 inline void append_cases(const CLI::App& app, const std::string& path, std::string& text) {
-  text += "    '" + path + "') words='";
-  for (const CLI::App* child : children_of(app)) text += child->get_name() + " ";
+  std::string words;
+  std::string arguments;  // words of the positional ones
+  for (const CLI::App* child : children_of(app)) words += child->get_name() + " ";
   for (const CLI::Option* option : options_of(app)) {
-    for (const std::string& name : option->get_lnames()) text += "--" + name + " ";
+    const std::string values = values_of(*option, path);
+    if (option->get_positional()) {
+      arguments = values;
+      continue;
+    }
+    std::string patterns;
+    for (const std::string& name : option->get_lnames()) {
+      words += "--" + name + " ";
+      patterns += (patterns.empty() ? "'" : " | '") + path + " --" + name + "'";
+    }
+    for (const std::string& name : option->get_snames()) patterns += " | '" + path + " -" + name + "'";
+    if (!option->get_type_name().empty() && option->get_expected_max() > 0)
+      text +=
+          "    " + patterns + ") " + (values.empty() ? "words=''" : assignment(values)) + "; kind=value ;;\n";
   }
-  text += "' ;;\n";
+  text += "    '" + path + " options') words='" + words + "' ;;\n";
+  if (!arguments.empty()) text += "    '" + path + " arguments') " + assignment(arguments) + " ;;\n";
   for (const CLI::App* child : children_of(app)) append_cases(*child, path + " " + child->get_name(), text);
 }
 
@@ -106,17 +143,34 @@ inline std::string markdown_reference(const CLI::App& app) {
 inline std::string bash_completion(const CLI::App& app) {
   std::string cases;
   reference_detail::append_cases(app, app.get_name(), cases);
+  std::string groups = "bootseal";
+  for (const CLI::App* child : reference_detail::children_of(app)) {
+    if (!reference_detail::children_of(*child).empty()) groups += " | 'bootseal " + child->get_name() + "'";
+  }
   return "# bash completion of bootseal; made by `bootseal completion bash`\n"
+         "_bootseal_words() {  # $1 = the command with 'options', 'arguments' or the name of an option\n"
+         "  words='' kind=''\n"
+         "  case $1 in\n" +
+         cases +
+         "  esac\n"
+         "}\n"
          "_bootseal() {\n"
-         "  local words='' path=bootseal word current=${COMP_WORDS[COMP_CWORD]} i\n"
+         "  local words kind path=bootseal word more current=${COMP_WORDS[COMP_CWORD]} i\n"
          "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
          "    word=${COMP_WORDS[i]}\n"
          "    case $word in -*) break ;; esac\n"
-         "    case $path in bootseal | 'bootseal vm' | 'bootseal image') path=\"$path $word\" ;; esac\n"
+         "    case $path in " +
+         groups +
+         ") path=\"$path $word\" ;; esac\n"
          "  done\n"
-         "  case $path in\n" +
-         cases +
-         "  esac\n"
+         "  case ${COMP_WORDS[COMP_CWORD - 1]} in -*) _bootseal_words \"$path ${COMP_WORDS[COMP_CWORD - "
+         "1]}\" ;; *) words='' kind='' ;; esac\n"
+         "  if [[ -z $kind ]]; then\n"
+         "    _bootseal_words \"$path options\"\n"
+         "    more=$words\n"
+         "    case $current in -*) words='' ;; *) _bootseal_words \"$path arguments\" ;; esac\n"
+         "    words=\"$more $words\"\n"
+         "  fi\n"
          "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
          "}\n"
          "complete -o default -F _bootseal bootseal\n";

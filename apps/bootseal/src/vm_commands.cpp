@@ -9,6 +9,7 @@
 #include "bootseal/cli/progress.h"
 #include "bootseal/cli/vm_page.h"
 #include "site_access.h"
+#include "ssh_key.h"
 
 namespace bootseal::app {
 namespace {
@@ -71,17 +72,27 @@ Result<json::Object> image_reference(const std::string& image) {
   return reference;
 }
 
-Result<json::Object> os_profile(const VmCreateOptions& options) {
+Result<json::Object> os_profile(const Global& global, const VmCreateOptions& options) {
   json::Object os;
   os["computerName"] = options.vm.name;
-  if (!options.admin_username.empty()) os["adminUsername"] = options.admin_username;
-  if (!options.ssh_keys.empty()) {
-    if (options.admin_username.empty())
-      return fail(ErrorCode::invalid_argument,
-                  "--ssh-key-values needs --admin-username: whose keys are they?");
-    json::Array keys;
+  if (options.admin_username.empty() && (!options.ssh_keys.empty() || options.generate_ssh_keys))
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} needs --admin-username: whose keys are they?",
+                            options.ssh_keys.empty() ? "--generate-ssh-keys" : "--ssh-key-values"));
+  if (!options.admin_username.empty()) {
+    os["adminUsername"] = options.admin_username;
+    std::vector<std::string> texts;
     for (const std::string& value : options.ssh_keys) {
-      BOOTSEAL_TRY(std::string text, file_or_text(value, "public key"));
+      BOOTSEAL_TRY(texts.emplace_back(), file_or_text(value, "public key"));
+    }
+    if (texts.empty()) {
+      std::filesystem::path made;
+      BOOTSEAL_TRY(texts.emplace_back(), default_ssh_key(options.generate_ssh_keys, made));
+      if (!made.empty() && !global.quiet)
+        fmt::print(stderr, "made the key pair {} and {}.pub\n", made.string(), made.string());
+    }
+    json::Array keys;
+    for (std::string& text : texts) {
       json::Object key;
       key["path"] = fmt::format("/home/{}/.ssh/authorized_keys", options.admin_username);
       key["keyData"] = std::move(text);
@@ -101,7 +112,15 @@ Result<json::Object> os_profile(const VmCreateOptions& options) {
   return os;
 }
 
-Result<json::Object> create_body(const VmCreateOptions& options) {
+Result<json::Object> create_body(const Global& global, const VmCreateOptions& options) {
+  json::Object tags;
+  for (const std::string& tag : options.tags) {
+    const std::size_t equals = tag.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      return fail(ErrorCode::invalid_argument, fmt::format("the tag '{}' has no {}; wanted NAME=VALUE", tag,
+                                                           equals == 0 ? "name" : "'='"));
+    tags[tag.substr(0, equals)] = tag.substr(equals + 1);
+  }
   json::Object properties;
   properties["hardwareProfile"] = json::Object{{"vmSize", options.size}};
   BOOTSEAL_TRY(json::Object reference, image_reference(options.image));
@@ -109,7 +128,6 @@ Result<json::Object> create_body(const VmCreateOptions& options) {
   storage["imageReference"] = std::move(reference);
   storage["osDisk"] = json::Object{{"createOption", "FromImage"}};
   properties["storageProfile"] = std::move(storage);
-  BOOTSEAL_TRY(properties["osProfile"], os_profile(options));
   if (!options.security_type.empty() || options.secure_boot || options.vtpm) {
     json::Object security;
     security["securityType"] = options.security_type.empty() ? "TrustedLaunch" : options.security_type;
@@ -119,14 +137,8 @@ Result<json::Object> create_body(const VmCreateOptions& options) {
     if (!uefi.empty()) security["uefiSettings"] = std::move(uefi);
     properties["securityProfile"] = std::move(security);
   }
-  json::Object tags;
-  for (const std::string& tag : options.tags) {
-    const std::size_t equals = tag.find('=');
-    if (equals == 0 || equals == std::string::npos)
-      return fail(ErrorCode::invalid_argument, fmt::format("the tag '{}' has no {}; wanted NAME=VALUE", tag,
-                                                           equals == 0 ? "name" : "'='"));
-    tags[tag.substr(0, equals)] = tag.substr(equals + 1);
-  }
+  // The last one, for it may make a key pair.
+  BOOTSEAL_TRY(properties["osProfile"], os_profile(global, options));
   json::Object body;
   body["location"] = "local";
   body["tags"] = std::move(tags);
@@ -160,7 +172,7 @@ Result<json::Value> run_action(const Global& global, cli::SiteClient& site, cons
 }  // namespace
 
 Status vm_create(const Global& global, const VmCreateOptions& options) {
-  BOOTSEAL_TRY(const json::Object body, create_body(options));
+  BOOTSEAL_TRY(const json::Object body, create_body(global, options));
   BOOTSEAL_TRY(const auto site, open_site());
   BOOTSEAL_TRY_STATUS(ensure_group(*site, options.vm.group));
   auto answer =

@@ -243,8 +243,90 @@ TEST_F(CommandLineTest, BashCompletesCommandsAndOptions) {
     return run_checked(command, {}, std::chrono::seconds(30)).value();
   };
   EXPECT_EQ(complete("bootseal vm st", 2), "start stop\n");
+  EXPECT_EQ(complete("bootseal vm list -o ''", 4), "json table tsv\n");
+  EXPECT_EQ(complete("bootseal vm create --enable-vtpm f", 4), "false\n");
+  EXPECT_EQ(complete("bootseal vm create --name x --security-type ''", 6), "TrustedLaunch Standard\n");
+  EXPECT_EQ(complete("bootseal vm create --custom-data ''", 4), "\n") << "left to the names of files";
   EXPECT_THAT(complete("bootseal ''", 1), HasSubstr("up down status image vm"));
   EXPECT_THAT(complete("bootseal vm create --enable-", 3), HasSubstr("--enable-secure-boot --enable-vtpm"));
+}
+
+// What `bootseal` would answer with a site stands in for it.
+TEST_F(CommandLineTest, BashCompletesTheNamesOfVmsImagesAndRecipes) {
+  const auto complete = [&](const std::string& words, int index) {
+    Command command;
+    command.arguments = {"/bin/bash", "-c",
+                         "source <(" BOOTSEAL_PROGRAM
+                         " completion bash); bootseal() { [ \"$1\" = complete ] && printf '%s\\n' \"$2-one\" "
+                         "\"$2-two\"; }; COMP_WORDS=(" +
+                             words + "); COMP_CWORD=" + std::to_string(index) +
+                             "; _bootseal; echo \"${COMPREPLY[*]}\""};
+    return run_checked(command, {}, std::chrono::seconds(30)).value();
+  };
+  EXPECT_EQ(complete("bootseal vm show vm", 3), "vm-one vm-two\n");
+  EXPECT_EQ(complete("bootseal vm show --name ''", 4), "vm-one vm-two\n");
+  EXPECT_EQ(complete("bootseal vm start -n vm-t", 4), "vm-two\n");
+  EXPECT_EQ(complete("bootseal vm create --image ''", 4), "image-one image-two\n");
+  EXPECT_EQ(complete("bootseal vm list -g ''", 4), "group-one group-two\n");
+  EXPECT_EQ(complete("bootseal image build r", 3), "recipe-one recipe-two\n");
+}
+
+TEST_F(CommandLineTest, NamesForTheCompletionAreNeverAnError) {
+  EXPECT_THAT(run({"complete", "recipe"}).standard_output, HasSubstr("debian-12-mini\n"));
+  const CommandOutput none = run({"complete", "vm"});
+  EXPECT_EQ(none.exit_code, 0);
+  EXPECT_EQ(none.standard_output + none.standard_error, "");
+}
+
+TEST_F(CommandLineTest, AUserOfTheGuestNeedsAKeyWhichCanBeMade) {
+  const auto create = [&](std::vector<std::string> more) {
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, "vm", "create", "-n", "x", "--image", "i"};
+    command.arguments.insert(command.arguments.end(), more.begin(), more.end());
+    command.environment = std::map<std::string, std::string>{
+        {"BOOTSEAL_HOME", home_ / "site"}, {"HOME", home_}, {"PATH", "/usr/bin:/bin"}};
+    return run_command(command, {}, std::chrono::seconds(30)).value();
+  };
+  const CommandOutput refused = create({"--admin-username", "ops"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.standard_error, HasSubstr("--generate-ssh-keys"));
+  EXPECT_THAT(create({"--generate-ssh-keys"}).standard_error, HasSubstr("needs --admin-username"));
+  EXPECT_FALSE(std::filesystem::exists(home_ / ".ssh"));
+  EXPECT_EQ(create({"--admin-username", "ops", "--generate-ssh-keys", "--tags", "x"}).exit_code, 2);
+  EXPECT_FALSE(std::filesystem::exists(home_ / ".ssh")) << "refused input makes no key";
+  // There is no site, which is said after the key was made.
+  const CommandOutput made = create({"--admin-username", "ops", "--generate-ssh-keys"});
+  EXPECT_THAT(made.standard_error, HasSubstr("made the key pair " + (home_ / ".ssh/id_ed25519").string()));
+  EXPECT_THAT(made.standard_error, HasSubstr("bootseal up"));
+  const auto fingerprint =
+      run_checked({.arguments = {"ssh-keygen", "-l", "-f", home_ / ".ssh/id_ed25519.pub"}});
+  EXPECT_TRUE(fingerprint) << fingerprint.error().describe();
+  // Now it is there and is used, also without the flag.
+  const CommandOutput again = create({"--admin-username", "ops"});
+  EXPECT_EQ(again.exit_code, 3);
+  EXPECT_THAT(again.standard_error, ::testing::Not(HasSubstr("made the key pair")));
+}
+
+// A builder that tells what it was called with.
+TEST_F(CommandLineTest, AUserWithoutAHomeKeepsThePackagesWithTheSite) {
+  const std::filesystem::path images = home_ / "share/images";
+  ASSERT_TRUE(std::filesystem::create_directories(images / "recipes"));
+  ASSERT_TRUE(std::filesystem::create_directories(images / "lib"));
+  ASSERT_TRUE(replace_file(images / "lib/first-version", as_bytes("7.5\n"), 0644));
+  ASSERT_TRUE(replace_file(images / "recipes/one.sh", as_bytes("x"), 0644));
+  ASSERT_TRUE(replace_file(images / "build-image",
+                           as_bytes("#!/bin/sh\necho \"called with $*\" >&2\nexit 1\n"), 0755));
+  const auto build = [&](std::map<std::string, std::string> environment) {
+    environment.insert(
+        {{"BOOTSEAL_HOME", home_}, {"BOOTSEAL_SHARE", home_ / "share"}, {"PATH", "/usr/bin:/bin"}});
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, "image", "build", "one"};
+    command.environment = std::move(environment);
+    return run_command(command, {}, std::chrono::seconds(30)).value().standard_error;
+  };
+  EXPECT_THAT(build({}), HasSubstr("--cache " + (home_ / "cache/packages").string()));
+  EXPECT_THAT(build({}), HasSubstr("--image-version 7.5"));
+  EXPECT_THAT(build({{"HOME", "/root"}}), ::testing::Not(HasSubstr("--cache")));
 }
 
 }  // namespace

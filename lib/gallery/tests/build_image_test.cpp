@@ -9,6 +9,7 @@ namespace bootseal::gallery {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kImages = std::string(BOOTSEAL_SOURCE_DIR) + "/images";
 
@@ -49,6 +50,31 @@ TEST(BuildImage, OfflineWithoutPackagesSaysWhichIsMissing) {
       {"debian-12-mini", folder / "out", "--offline", "--cache", folder / "cache", "--inspect", "/bin/true"});
   EXPECT_THAT(error, HasSubstr("no package with a signed cloud kernel"));
   EXPECT_FALSE(std::filesystem::exists(folder / "out/disk.qcow2"));
+}
+
+TEST(BuildImage, WithoutAHomeItAsksWhereThePackagesGo) {
+  const Result<CommandOutput> output = run_command(
+      {.arguments = {kImages + "/build-image", "debian-12-mini", fresh_folder("build-image-homeless")},
+       .environment = std::map<std::string, std::string>{{"PATH", "/usr/bin:/bin"}}});
+  ASSERT_TRUE(output);
+  EXPECT_EQ(output->exit_code, 1);
+  EXPECT_THAT(output->standard_error, HasSubstr("say with --cache"));
+}
+
+// The arguments that write_manifest gives the inspector.
+std::string inspector_arguments(const std::string& created) {
+  const std::string script =
+      "source " + kImages +
+      "/lib/common.sh; inspect=echo out_dir=/o name=n image_version=1 agent= source_date=1767225600 "
+      "created=" +
+      created +
+      "; package_version=([shim-signed]=1 [grub-efi-amd64-signed]=2 [k]=3); write_manifest d os 64 no k";
+  return run_checked({.arguments = {"bash", "-euc", script}}).value();
+}
+
+TEST(BuildImage, TheManifestTellsWhenTheImageWasMadeUnlessTimesAreGiven) {
+  EXPECT_THAT(inspector_arguments(""), Not(HasSubstr("--created")));
+  EXPECT_THAT(inspector_arguments("@1700000000"), HasSubstr("--created @1700000000"));
 }
 
 TEST(BuildImage, TheAgentMustBeStatic) {

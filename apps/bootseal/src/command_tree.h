@@ -1,0 +1,60 @@
+// The tree of commands and options, and what the parser writes into. With its parts (*_tree.cpp) and
+// command_line.cpp the only units that know CLI11.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "options.h"
+
+namespace bootseal::app {
+
+using Run = std::function<Status()>;
+
+// The API's rule for names, said before anything is asked of it.
+Status check_name(std::string_view what, const std::string& name);
+
+// Everything the parser writes to; lives as long as the parser.
+struct Parsed {
+  Global global;
+  UpOptions up;
+  DownOptions down;
+  ImageBuildOptions image_build;
+  VmName vm;
+  VmCreateOptions create;
+  VmActionOptions action;
+  VmConsoleOptions console;
+  VmLogOptions log;
+  std::string list_group;
+  std::string shell = "bash";
+  std::string complete_kind;
+  Run run;
+  // The exit code of an error of `run`, for commands that have their own table; nullopt: by its ErrorCode.
+  std::optional<int> exit_code;
+};
+
+struct CommandTree {
+  CommandTree();
+  CommandTree(const CommandTree&) = delete;
+  CommandTree& operator=(const CommandTree&) = delete;
+
+  CLI::App app;
+  Parsed parsed;
+
+ private:
+  CLI::App* command(CLI::App& parent, const std::string& name, const std::string& description,
+                    const std::string& examples, Run run);
+  void add_output(CLI::App* sub);
+  void add_quiet(CLI::App* sub);
+
+  void add_site_commands();
+  void add_image_commands();
+  void add_vm_commands();
+  void add_vm_create(CLI::App& vm);
+  void add_vm_power(CLI::App& vm);
+  void add_help_commands();
+};
+
+}  // namespace bootseal::app
