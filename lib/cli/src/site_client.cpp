@@ -7,6 +7,7 @@
 
 #include "bootseal/base/fds.h"
 #include "bootseal/cli/output.h"
+#include "bootseal/net/http.h"
 
 namespace bootseal::cli {
 namespace {
@@ -24,28 +25,6 @@ Result<std::string> read_text(const std::filesystem::path& path) {
   std::string text(as_text(content));
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
-}
-
-ErrorCode code_for(int status, std::string_view name) {
-  const ErrorCode known = error_code_from_name(name);
-  if (error_info(known).name == name) return known;
-  switch (status) {
-    case 401:
-      return ErrorCode::unauthenticated;
-    case 403:
-      return ErrorCode::permission_denied;
-    case 404:
-      return ErrorCode::not_found;
-    case 409:
-    case 412:
-      return ErrorCode::conflict;
-    case 504:
-      return ErrorCode::timeout;
-    case 503:
-      return ErrorCode::unavailable;
-    default:
-      return status >= 500 ? ErrorCode::internal : ErrorCode::invalid_argument;
-  }
 }
 
 // "Nobody answers" in the words of somebody who wants to go on.
@@ -140,7 +119,9 @@ Error error_from_answer(int status, const json::Value& body) {
   if (code.empty() && message.empty())
     return {ErrorCode::unavailable, fmt::format("the server answered HTTP {} without saying why", status),
             nullptr};
-  return {code_for(status, code), fmt::format("{} [{}]", printable(message, true), printable(code)), nullptr};
+  // The kind of the error as the rest of the house reads it; the server's own name stays in the words.
+  const ErrorCode kind = net::error_from_response(status, json::serialize(body)).code;
+  return {kind, fmt::format("{} [{}]", printable(message, true), printable(code)), nullptr};
 }
 
 Result<SiteClient::Answer> SiteClient::call(const std::string& method, const std::string& path,
