@@ -128,11 +128,19 @@ install_additions() {
 }
 
 # write_manifest DISK_DESCRIPTION OS_NAME MINIMUM_MEMORY_MIB CLOUD_INIT(yes|no) KERNEL_PACKAGE COMPONENT...
-# COMPONENT is ROLE:PATH_IN_IMAGE=FILE_HERE.
+# COMPONENT is ROLE:PATH_IN_IMAGE=FILE_HERE, grubConfig:PATH_IN_IMAGE=FILE_HERE or initrd:PATH_IN_IMAGE=FILE_HERE. With `immutable=yes` a
+# VM whose grub.cfg, initrd or command line is another one is not healthy.
 write_manifest() {
   local description=$1 os_name=$2 memory=$3 cloud_init=$4 kernel_package=$5 arguments=() component
   shift 5
-  for component in "$@"; do arguments+=(--component "$component"); done
+  for component in "$@"; do
+    case $component in
+      grubConfig:*) arguments+=(--grub-config "${component#*:}") ;;
+      initrd:*) arguments+=(--initrd "${component#*:}") ;;
+      *) arguments+=(--component "$component") ;;
+    esac
+  done
+  [ "${immutable:-no}" = no ] || arguments+=(--immutable)
   [ -z "$agent" ] || arguments+=(--agent)
   [ "$cloud_init" = no ] || arguments+=(--cloud-init)
   [ -z "$created" ] || arguments+=(--created "$created")

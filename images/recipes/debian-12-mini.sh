@@ -3,6 +3,8 @@
 
 recipe_programs=(cpio gzip modinfo strip readelf)
 recipe_steps=5
+# Nothing in it writes to its disk, so no update changes its initrd or its command line.
+immutable=yes
 # The seed may be ISO 9660 or FAT, which wants its character sets.
 mini_modules=(efivarfs virtio_pci virtio_blk virtio_console button evdev isofs vfat nls_cp437 nls_ascii)
 
@@ -66,5 +68,5 @@ build() {
   progress "inspecting the boot chain"
   write_manifest "Debian 12 boot chain with busybox in memory: a small guest for tests and demonstrations" "Debian GNU/Linux 12 (mini)" 512 no \
     "$kernel_package" "shim:/EFI/BOOT/BOOTX64.EFI=$work/esp/EFI/BOOT/BOOTX64.EFI" "grub:/EFI/BOOT/grubx64.efi=$work/esp/EFI/BOOT/grubx64.efi" \
-    "kernel:/vmlinuz=$work/esp/vmlinuz"
+    "kernel:/vmlinuz=$work/esp/vmlinuz" "grubConfig:/EFI/debian/grub.cfg=$work/esp/EFI/debian/grub.cfg" "initrd:/initrd.gz=$work/esp/initrd.gz"
 }

@@ -81,6 +81,7 @@ build() {
   cp "$share/grub.cfg" "$work/esp/EFI/debian/grub.cfg"
   sed -i "s/@ROOT_UUID@/$root_uuid/g; s/@FILESYSTEM_UUID@/$filesystem_uuid/g" "$work/esp/EFI/debian/grub.cfg"
   cp "$from/boot/vmlinuz-$kernel" "$work/vmlinuz"
+  as_new_root cat "$from/boot/initrd.img-$kernel" > "$work/initrd.img"
   make_disk "$work/disk.raw" "$disk_mib" "$esp_mib" 0002 "$root_uuid"
   copy_tree_to_esp "$work/esp" "$work/disk.raw"
 
@@ -98,7 +99,8 @@ build() {
   progress "inspecting the boot chain"
   write_manifest "Debian 12 with systemd, cloud-init and ssh" "Debian GNU/Linux 12 (bookworm)" 1024 yes "$kernel_package" \
     "shim:/EFI/BOOT/BOOTX64.EFI=$work/esp/EFI/BOOT/BOOTX64.EFI" "grub:/EFI/BOOT/grubx64.efi=$work/esp/EFI/BOOT/grubx64.efi" \
-    "kernel:/boot/vmlinuz-$kernel=$work/vmlinuz"
+    "kernel:/boot/vmlinuz-$kernel=$work/vmlinuz" "grubConfig:/EFI/debian/grub.cfg=$work/esp/EFI/debian/grub.cfg" \
+    "initrd:/boot/initrd.img-$kernel=$work/initrd.img"
 
   progress "cleaning up"
   as_new_root rm -rf "$work/root"

@@ -65,6 +65,8 @@ Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
   json::Object baseline;
   baseline["image"] = image_part["name"];
   baseline["components"] = std::move(components);
+  if (image.manifest.measured_boot)
+    baseline["measuredBoot"] = gallery::measured_boot_to_json(*image.manifest.measured_boot);
   intent.expectation["vmName"] = record.id.name;
   intent.expectation["secureBoot"] = spec.security.secure_boot;
   intent.expectation["vtpm"] = spec.security.vtpm;

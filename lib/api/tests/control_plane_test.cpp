@@ -35,6 +35,10 @@ TEST_F(ControlPlaneTest, CreatingAVmMakesAndStartsItAndTellsEveryDaemon) {
   const json::Object expectation = attest_.expectations().at(id);
   EXPECT_EQ(expectation.at("secureBoot").get_bool(), true);
   EXPECT_EQ(expectation.at("baseline").at("components").at(0).at("role").get_string(), "shim");
+  const json::Value& measured = expectation.at("baseline").at("measuredBoot");
+  EXPECT_TRUE(measured.at("immutable").get_bool());
+  EXPECT_EQ(measured.at("files").at(0).at("file").get_string(), "/initrd.gz");
+  EXPECT_EQ(measured.at("kernelCommandLine").get_string(), "/vmlinuz ro");
   EXPECT_THAT(host_.carried_out(id), ElementsAre("start"));
   const Reply got = call("GET", vm("vm1") + "?$expand=instanceView");
   EXPECT_EQ(got.body.at("properties").at("provisioningState").get_string(), "Succeeded");

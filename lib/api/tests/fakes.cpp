@@ -360,6 +360,8 @@ void make_image(const std::filesystem::path& images, const std::string& name,
   manifest.minimum_memory_mib = minimum_memory_mib;
   manifest.agent = true;
   manifest.boot_chain = {{"shim", "/EFI/BOOT/BOOTX64.EFI", {}, {"Microsoft"}, "15.8", "shim,4"}};
+  manifest.measured_boot = gallery::MeasuredBoot{
+      true, {{"initrd", "/initrd.gz", {}}}, {"linux /vmlinuz ro", "boot"}, "/vmlinuz ro"};
   ASSERT_TRUE(replace_file(folder / "manifest.json", as_bytes(gallery::serialize_manifest(manifest)), 0644));
 }
 

@@ -203,7 +203,11 @@ class Appraiser {
     if (is_proven(14)) judge_shim_state(measurements, findings_);
     if (is_proven(4)) judge_boot_chain(measurements, authorities, findings_, verdict_);
     if (is_proven(5)) judge_hand_over(measurements, findings_);
-    if (is_proven(8)) judge_command_line(measurements, findings_, verdict_);
+    if (is_proven(9)) judge_boot_files(measurements, findings_, verdict_);
+    if (is_proven(8)) {
+      judge_command_line(measurements, findings_, verdict_);
+      judge_boot_commands(measurements, findings_, verdict_);
+    }
     if (is_proven(0)) read_firmware(measurements, findings_, verdict_);
     judged_ = is_proven(4) && is_proven(5) && is_proven(7);
   }

@@ -35,6 +35,12 @@ void judge_boot_chain(const Measurements& measurements, const Authorities& autho
 void judge_hand_over(const Measurements& measurements, Findings& findings);
 // PCR 8: what grub did. Fills in verdict.kernel_command_line.
 void judge_command_line(const Measurements& measurements, Findings& findings, Verdict& verdict);
+// PCR 9 and 8 against what the image's manifest says grub measures: grub.cfg, initrd, the commands and the
+// kernel's command line. A difference is a failure for an immutable image and a note for any other. Call the
+// first when PCR 9 is proven, the second when PCR 8 is; nothing is said without a record. They add stages to
+// verdict.boot_chain.
+void judge_boot_files(const Measurements& measurements, Findings& findings, Verdict& verdict);
+void judge_boot_commands(const Measurements& measurements, Findings& findings, Verdict& verdict);
 // PCR 0 and 2: the version the firmware tells, and code of devices. Fills in verdict.firmware_version.
 void read_firmware(const Measurements& measurements, Findings& findings, Verdict& verdict);
 

@@ -45,6 +45,11 @@ inline constexpr std::string_view kBootComponentMissing = "BootComponentMissing"
 inline constexpr std::string_view kBootOrderWrong = "BootOrderWrong";
 inline constexpr std::string_view kBootUnfinished = "BootUnfinished";
 inline constexpr std::string_view kCommandLineInvalid = "CommandLineInvalid";
+// PCR 8 and 9 against the image as it was made
+inline constexpr std::string_view kBootFileChanged = "BootFileChanged";
+inline constexpr std::string_view kBootFileMissing = "BootFileMissing";
+inline constexpr std::string_view kCommandLineChanged = "CommandLineChanged";
+inline constexpr std::string_view kBootCommandsChanged = "BootCommandsChanged";
 
 }  // namespace bootseal::attest::reason
 
@@ -69,7 +74,9 @@ class Findings {
   void warn(std::string_view code, std::string message) {
     add(code, Severity::warning, std::move(message), {});
   }
-  void tell(std::string_view code, std::string message) { add(code, Severity::info, std::move(message), {}); }
+  void tell(std::string_view code, std::string message, std::string component = {}) {
+    add(code, Severity::info, std::move(message), std::move(component));
+  }
 
   [[nodiscard]] std::size_t passed() const { return passed_; }
   [[nodiscard]] bool failed() const { return failed_; }

@@ -162,6 +162,23 @@ Expectation debian_expectation() {
   return expectation;
 }
 
+Expectation immutable_expectation() {
+  const auto file = [](FileRole role, std::string name, std::string_view hash) {
+    return MeasuredFile{role, std::move(name), *crypto::Sha256Digest::parse(hash)};
+  };
+  Expectation expectation = debian_expectation();
+  expectation.baseline.measured_boot = MeasuredBoot{
+      true,
+      {file(FileRole::grub_config, "/EFI/debian/grub.cfg",
+            "9fdf9dad7a4b8c30ba4281fe4da8c16917c45190c67917e631eacc38a2cdfb71"),
+       file(FileRole::kernel, "/vmlinuz", "51349501a3d1ff83836437d2b365fd2d57f2feb8642d315e5181dec23d4c3275"),
+       file(FileRole::initrd, "/initrd.gz",
+            "21d64aa646bde29fdc00521fe0d40ef952edfa983da7fa3bb1b3c04164142411")},
+      {"set timeout=0", "linux /vmlinuz console=ttyS0 quiet", "initrd /initrd.gz", "boot"},
+      "/vmlinuz console=ttyS0 quiet"};
+  return expectation;
+}
+
 Expectation expectation_of(const EditableLog& log, const std::vector<Role>& roles) {
   Expectation expectation;
   expectation.baseline.image = "learned";

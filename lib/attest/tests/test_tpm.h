@@ -71,6 +71,8 @@ PcrValues read_pcrs(const std::string& name);
 
 // What the image of the fixtures is made of.
 Expectation debian_expectation();
+// The same, with what grub measured in the recorded boot "pos-good", of an image that never changes it.
+Expectation immutable_expectation();
 // The expectation that a log's own programs would make, roles by the order given.
 Expectation expectation_of(const EditableLog& log, const std::vector<Role>& roles);
 

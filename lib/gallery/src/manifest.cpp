@@ -4,6 +4,7 @@
 
 #include "bootseal/base/ids.h"
 #include "bootseal/gallery/image.h"
+#include "fields.h"
 
 namespace bootseal::gallery {
 namespace {
@@ -18,13 +19,6 @@ Result<std::string> known(json::Reader& reader, std::string_view field, std::str
   BOOTSEAL_TRY(std::string found, reader.string(field));
   if (found != value) return reader.problem(field, fmt::format("wanted '{}', there is '{}'", value, found));
   return found;
-}
-
-Result<crypto::Sha256Digest> read_digest(json::Reader& reader, std::string_view field) {
-  BOOTSEAL_TRY(const std::string hex, reader.string(field));
-  const auto digest = crypto::Sha256Digest::parse(hex);
-  if (!digest) return reader.problem(field, digest.error().message);
-  return *digest;
 }
 
 Result<std::string> read_resource_name(json::Reader& reader, std::string_view field) {
@@ -90,6 +84,10 @@ Status read_manifest(json::Reader& reader, ImageManifest& manifest) {
     BOOTSEAL_TRY(BootComponent component, component_from_json(each));
     manifest.boot_chain.push_back(std::move(component));
   }
+  BOOTSEAL_TRY(std::optional<json::Reader> measured, reader.optional_object("measuredBoot"));
+  if (measured) {
+    BOOTSEAL_TRY(manifest.measured_boot, measured_boot_from_json(*measured));
+  }
   BOOTSEAL_TRY(std::optional<json::Reader> packages, reader.optional_object("packages"));
   if (packages) BOOTSEAL_TRY_STATUS(read_packages(*std::move(packages), manifest));
   return reader.no_other_fields();
@@ -152,6 +150,7 @@ std::string serialize_manifest(const ImageManifest& manifest) {
   json::Array chain;
   for (const BootComponent& component : manifest.boot_chain) chain.emplace_back(component_to_json(component));
   object["bootChain"] = std::move(chain);
+  if (manifest.measured_boot) object["measuredBoot"] = measured_boot_to_json(*manifest.measured_boot);
   json::Object packages;
   if (!manifest.shim_package.empty()) packages["shim"] = manifest.shim_package;
   if (!manifest.grub_package.empty()) packages["grub"] = manifest.grub_package;

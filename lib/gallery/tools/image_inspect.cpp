@@ -20,20 +20,66 @@ constexpr std::size_t kMaximumBootFile = std::size_t{256} << 20, kMaximumDisk = 
 
 struct Options {
   std::string disk, output, name, version, description, os_name, created;
-  std::vector<std::string> components, packages;
+  std::vector<std::string> components, packages, initrds;
+  std::string grub_config;
   std::uint64_t minimum_memory_mib = 512;
-  bool agent = false, cloud_init = false;
+  bool agent = false, cloud_init = false, immutable = false;
 };
 
+// A file of the image as it lies here.
+struct BootFile {
+  std::string file;  // in the image
+  Bytes content;
+};
+
+// "PATH_IN_IMAGE=FILE"
+Result<BootFile> read_boot_file(std::string_view option, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} wants PATH_IN_IMAGE=FILE, there is '{}'", option, text));
+  BOOTSEAL_TRY(Bytes content, read_file(text.substr(equals + 1), kMaximumBootFile));
+  return BootFile{text.substr(0, equals), std::move(content)};
+}
+
+MeasuredFile measured_file(std::string role, const BootFile& file) {
+  return {std::move(role), file.file, crypto::sha256(file.content)};
+}
+
 // "ROLE:PATH_IN_IMAGE=FILE"
-Result<BootComponent> read_component(const std::string& text) {
-  const std::size_t colon = text.find(':'), equals = text.find('=', colon);
-  if (colon == std::string::npos || equals == std::string::npos) {
+Status add_component(const std::string& text, ImageManifest& manifest, MeasuredBoot& measured) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) {
     return fail(ErrorCode::invalid_argument,
                 fmt::format("--component wants ROLE:PATH_IN_IMAGE=FILE, there is '{}'", text));
   }
-  BOOTSEAL_TRY(const Bytes content, read_file(text.substr(equals + 1), kMaximumBootFile));
-  return inspect_component(text.substr(0, colon), text.substr(colon + 1, equals - colon - 1), content);
+  const std::string role = text.substr(0, colon);
+  BOOTSEAL_TRY(const BootFile file, read_boot_file("--component", text.substr(colon + 1)));
+  BOOTSEAL_TRY(BootComponent component, inspect_component(role, file.file, file.content));
+  manifest.boot_chain.push_back(std::move(component));
+  // grub reads the kernel too.
+  if (role == "kernel") measured.files.push_back(measured_file(role, file));
+  return {};
+}
+
+// What grub will measure, when it is known how grub is configured.
+Status add_measured_boot(const Options& options, MeasuredBoot measured, ImageManifest& manifest) {
+  if (options.grub_config.empty()) {
+    if (!options.initrds.empty() || options.immutable)
+      return fail(ErrorCode::invalid_argument, "--initrd and --immutable want --grub-config");
+    return {};
+  }
+  measured.immutable = options.immutable;
+  BOOTSEAL_TRY(const BootFile config, read_boot_file("--grub-config", options.grub_config));
+  if (Status read = read_grub_config(as_text(config.content), measured); !read)
+    return tl::unexpected(read.error().wrap(config.file));
+  measured.files.insert(measured.files.begin(), measured_file("grubConfig", config));
+  for (const std::string& text : options.initrds) {
+    BOOTSEAL_TRY(const BootFile initrd, read_boot_file("--initrd", text));
+    measured.files.push_back(measured_file("initrd", initrd));
+  }
+  manifest.measured_boot = std::move(measured);
+  return {};
 }
 
 Status read_package(const std::string& text, ImageManifest& manifest) {
@@ -80,10 +126,10 @@ Result<ImageManifest> inspect(const Options& options) {
     manifest.disk_sha256 = crypto::sha256(disk.view());
   }
   manifest.disk_file = std::filesystem::path(options.disk).filename();
-  for (const std::string& text : options.components) {
-    BOOTSEAL_TRY(BootComponent component, read_component(text));
-    manifest.boot_chain.push_back(std::move(component));
-  }
+  MeasuredBoot measured;
+  for (const std::string& text : options.components)
+    BOOTSEAL_TRY_STATUS(add_component(text, manifest, measured));
+  BOOTSEAL_TRY_STATUS(add_measured_boot(options, std::move(measured), manifest));
   for (const std::string& text : options.packages) BOOTSEAL_TRY_STATUS(read_package(text, manifest));
   // What is written is what a reader accepts.
   BOOTSEAL_TRY_STATUS(parse_manifest(serialize_manifest(manifest)));
@@ -122,6 +168,11 @@ int main(int argc, char** argv) {
   app.add_option("--created", options.created, "creation time as @SECONDS or RFC 3339 (now)");
   app.add_option("--component", options.components,
                  "ROLE:PATH_IN_IMAGE=FILE, in the order of the boot (repeatable)");
+  app.add_option("--grub-config", options.grub_config,
+                 "PATH_IN_IMAGE=FILE of grub's configuration: records what grub will measure");
+  app.add_option("--initrd", options.initrds, "PATH_IN_IMAGE=FILE of an initrd that grub loads (repeatable)");
+  app.add_flag("--immutable", options.immutable,
+               "the system never changes its grub.cfg, initrd and command line");
   app.add_option("--package", options.packages, "shim=VERSION, grub=VERSION or kernel=VERSION (repeatable)");
   app.add_flag("--agent", options.agent, "the image has bootseal-agent");
   app.add_flag("--cloud-init", options.cloud_init, "the image reads a NoCloud seed");

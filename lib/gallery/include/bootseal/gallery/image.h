@@ -24,6 +24,23 @@ struct BootComponent {
   bool operator==(const BootComponent&) const = default;
 };
 
+// A file that grub reads and measures into PCR 9, by the SHA-256 of its content.
+struct MeasuredFile {
+  std::string role;  // "grubConfig", "kernel" or "initrd"
+  std::string file;  // where it lies in the image: "/initrd.gz"
+  crypto::Sha256Digest sha256;
+  bool operator==(const MeasuredFile&) const = default;
+};
+
+// What grub measures of the image as it was made, beside the programs of the boot chain.
+struct MeasuredBoot {
+  bool immutable = false;  // the system never changes any of it: a difference is no update
+  std::vector<MeasuredFile> files;
+  std::vector<std::string> commands;  // of grub's configuration, as grub measures them into PCR 8
+  std::string kernel_command_line;    // with the path of the kernel: "/vmlinuz console=ttyS0 quiet"
+  bool operator==(const MeasuredBoot&) const = default;
+};
+
 struct ImageManifest {
   std::string name, version, description;
   std::string os_type = "Linux", os_name;
@@ -36,6 +53,7 @@ struct ImageManifest {
   std::uint64_t minimum_memory_mib = 0;
   bool agent = false, cloud_init = false;
   std::vector<BootComponent> boot_chain;
+  std::optional<MeasuredBoot> measured_boot;               // images made before it was recorded have none
   std::string shim_package, grub_package, kernel_package;  // "16.1-2~deb12u1"; empty when not from a package
   bool operator==(const ImageManifest&) const = default;
 };
@@ -48,6 +66,13 @@ std::string serialize_manifest(const ImageManifest& manifest);
 
 json::Object component_to_json(const BootComponent& component);
 Result<BootComponent> component_from_json(json::Reader& reader);
+
+json::Object measured_boot_to_json(const MeasuredBoot& measured);
+Result<MeasuredBoot> measured_boot_from_json(json::Reader& reader);
+// Fills in `commands` and `kernel_command_line` from a grub.cfg of plain commands. unsupported, naming the
+// line, when it holds variables, quotes, blocks or conditions, or no command `linux`: what grub measures is
+// what it runs.
+Status read_grub_config(std::string_view text, MeasuredBoot& measured);
 
 struct ImageRecord {
   ImageManifest manifest;
