@@ -30,6 +30,23 @@ Result<sockaddr_un> unix_address(const std::filesystem::path& path) {
   return address;
 }
 
+// Gives the socket file at `path` its mode where the umask took some of it away. No link is followed, and
+// nothing but a socket of ours is changed.
+Status complete_mode(const std::filesystem::path& path, mode_t mode) {
+  BOOTSEAL_TRY(const UniqueFd node, open_file(path, O_PATH | O_NOFOLLOW));
+  struct stat info {};
+  if (::fstat(node.get(), &info) != 0) return fail_errno(errno, fmt::format("looking at {}", path.native()));
+  if (!S_ISSOCK(info.st_mode) || info.st_uid != ::geteuid()) {
+    return fail(
+        ErrorCode::permission_denied,
+        fmt::format("{} was replaced while it was made; see who may write to its folder", path.native()));
+  }
+  if ((info.st_mode & 07777) == mode) return {};
+  if (::chmod(fmt::format("/proc/self/fd/{}", node.get()).c_str(), mode) != 0)
+    return fail_errno(errno, fmt::format("setting the mode of {}", path.native()));
+  return {};
+}
+
 Result<UniqueFd> unix_socket() {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return fail_errno(errno, "making a Unix socket");
@@ -174,11 +191,12 @@ Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int
       return fail(ErrorCode::already_exists, fmt::format("{} exists and is not a socket", path.native()));
     ::unlink(path.c_str());
   }
-  // The mode is set before anybody can connect: connect needs listen.
+  // The file is made with the socket's own mode, less the umask: at no time with more than is wanted.
+  if (::fchmod(fd.get(), mode) != 0)
+    return fail_errno(errno, fmt::format("setting the mode of {}", path.native()));
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
     return fail_errno(errno, fmt::format("binding {}", path.native()));
-  if (::chmod(path.c_str(), mode) != 0)
-    return fail_errno(errno, fmt::format("setting the mode of {}", path.native()));
+  BOOTSEAL_TRY_STATUS(complete_mode(path, mode));
   if (::listen(fd.get(), backlog) != 0)
     return fail_errno(errno, fmt::format("listening on {}", path.native()));
   return fd;

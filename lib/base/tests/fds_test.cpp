@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <array>
 
 namespace bootseal {
 namespace {
@@ -75,6 +78,35 @@ TEST_F(FdsTest, ListenUnixReplacesAStaleSocketButNotAFile) {
   ASSERT_TRUE(replace_file(folder_ / "f", as_bytes("x")));
   EXPECT_EQ(listen_unix(folder_ / "f").error().code, ErrorCode::already_exists);
   EXPECT_EQ(listen_unix(folder_ / std::string(120, 'x')).error().code, ErrorCode::invalid_argument);
+}
+
+TEST_F(FdsTest, ListenUnixMakesTheSocketWithItsModeAndNeverWithAWiderOne) {
+  const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ASSERT_GE(::inotify_add_watch(watch.get(), folder_.c_str(), IN_CREATE | IN_ATTRIB), 0);
+  const auto events = [&]() {
+    alignas(inotify_event) std::array<char, 4096> buffer{};
+    const ssize_t got = ::read(watch.get(), buffer.data(), buffer.size());
+    std::uint32_t seen = 0;
+    for (ssize_t at = 0; at < got;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(buffer.data() + at);
+      seen |= event->mask;
+      at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+    }
+    return seen;
+  };
+  const auto mode_of = [](const std::filesystem::path& path) {
+    struct stat info {};
+    EXPECT_EQ(::lstat(path.c_str(), &info), 0);
+    return info.st_mode & 07777;
+  };
+  const mode_t before = ::umask(0);
+  EXPECT_TRUE(listen_unix(folder_ / "private", 0600));
+  EXPECT_EQ(mode_of(folder_ / "private"), 0600U);
+  EXPECT_EQ(events(), static_cast<std::uint32_t>(IN_CREATE)) << "a mode that is changed was another before";
+  ::umask(077);
+  EXPECT_TRUE(listen_unix(folder_ / "public", 0666));
+  EXPECT_EQ(mode_of(folder_ / "public"), 0666U) << "the umask does not count";
+  ::umask(before);
 }
 
 TEST_F(FdsTest, WaitReadableEndsAtTheLimit) {

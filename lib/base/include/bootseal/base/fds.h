@@ -67,7 +67,8 @@ struct SocketPair {
 };
 // A connected pair of AF_UNIX stream sockets.
 Result<SocketPair> make_socket_pair();
-// A listening AF_UNIX stream socket at `path` (at most 107 bytes; a stale socket file there is replaced).
+// A listening AF_UNIX stream socket at `path` (at most 107 bytes; a stale socket file there is replaced). Its
+// file has `mode` whatever the umask, and at no time a wider one.
 Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode = 0600, int backlog = 16);
 // Connected AF_UNIX stream socket.
 Result<UniqueFd> connect_unix(const std::filesystem::path& path);
