@@ -143,11 +143,14 @@ std::string_view boot_outcome_name(BootOutcome outcome) {
 }
 
 BootDiagnosis diagnose_boot(const BootEvidence& evidence) {
-  const SerialSigns signs = read_signs(plain_text(evidence.serial));
-  if (evidence.agent_spoke || signs.booted) {
+  return diagnose_boot(evidence.serial, scan_memory(evidence.memory), evidence.agent_spoke);
+}
+
+BootDiagnosis diagnose_boot(std::string_view serial, const MemoryFindings& findings, bool agent_spoke) {
+  const SerialSigns signs = read_signs(plain_text(serial));
+  if (agent_spoke || signs.booted) {
     return {.outcome = BootOutcome::booted, .message = "The operating system is running."};
   }
-  const MemoryFindings findings = scan_memory(evidence.memory);
   const bool in_table = std::ranges::any_of(findings.executions, [](const ImageExecution& each) {
     return each.action != ImageAction::signature_passed;
   });

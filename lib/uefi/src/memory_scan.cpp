@@ -23,6 +23,10 @@ constexpr std::size_t kConfigurationTableSize = 24, kMaximumTables = 64;
 
 constexpr std::size_t kMaximumEntries = 64, kMaximumEntrySize = 65536, kEntryHeaderSize = 8;
 constexpr std::size_t kMaximumNameUnits = 512;
+constexpr std::size_t kMaximumExecutionTable = 8 + kMaximumEntries * kMaximumEntrySize;
+// Memory is read in windows of this size, and a log up to this one (firmware logs have tens of KiB).
+constexpr std::size_t kWindowSize = std::size_t{1} << 20, kMaximumEventLog = std::size_t{4} << 20;
+constexpr unsigned kMaximumTries = 64, kMaximumMarks = 65536;
 constexpr std::uint32_t kActionMask = 0x07;
 
 // Text that a guest wrote, fit for a log and a terminal.
@@ -82,66 +86,130 @@ ImageExecution read_execution(std::uint32_t action, ByteSpan body) {
   return execution;
 }
 
-// Where the image execution table is, when a plausible EFI system table begins here. `found` says whether one
-// does.
-std::optional<std::uint64_t> execution_table_of(ByteSpan memory, std::size_t offset, bool& found) {
-  if (memory.size() - offset < kSystemTableSize ||
-      load_le32(memory, offset + kHeaderSizeField) != kSystemTableSize)
-    return std::nullopt;
-  const std::uint64_t count = load_le64(memory, offset + kTableCountField),
-                      tables = load_le64(memory, offset + kTablesField);
-  if (count > kMaximumTables || tables == 0 || tables > memory.size() ||
-      count * kConfigurationTableSize > memory.size() - tables) {
-    return std::nullopt;
-  }
-  found = true;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const ByteSpan entry = memory.subspan(tables + i * kConfigurationTableSize, kConfigurationTableSize);
-    if (Guid::from_windows_layout(entry.first<16>()) == kImageExecutionTable) return load_le64(entry, 16);
-  }
-  return std::nullopt;
-}
-
 std::uint64_t load_word(ByteSpan memory, std::size_t offset) {
   std::uint64_t word = 0;
   std::memcpy(&word, memory.data() + offset, sizeof(word));
   return word;
 }
 
-// The table is allocated from a pool: 8-byte aligned, near the end of the memory below 4 GiB. So the search
-// goes down from the end.
-void find_executions(ByteSpan memory, MemoryFindings& findings) {
-  for (std::size_t page = memory.size() / kPageSize; page-- > 0;) {
-    const std::size_t begin = page * kPageSize;
-    bool marked = false;
-    for (std::size_t i = 0; i < kPageSize; i += sizeof(std::uint64_t))
-      marked |= load_word(memory, begin + i) == kSystemTableMark;
-    if (!marked) continue;
-    for (std::size_t i = 0; i < kPageSize; i += sizeof(std::uint64_t)) {
-      if (load_word(memory, begin + i) != kSystemTableMark) continue;
-      const auto address = execution_table_of(memory, begin + i, findings.system_table);
-      if (!address) continue;
-      Result<std::vector<ImageExecution>> executions = parse_image_executions(memory, *address);
-      if (!executions) continue;
-      findings.execution_table = true;
-      findings.executions = *std::move(executions);
-      return;
+// Memory in windows: what is looked for begins anywhere, and is then read by its address.
+class Scan {
+ public:
+  explicit Scan(const GuestMemory& memory) : memory_(memory), window_(kWindowSize) {}
+
+  MemoryFindings run() {
+    MemoryFindings findings;
+    find_executions(findings);
+    find_event_log(findings);
+    return findings;
+  }
+
+ private:
+  // At most kWindowSize bytes that lie within the memory; empty when they cannot be read. Until the next one.
+  ByteSpan window_at(std::uint64_t address, std::uint64_t size) {
+    const MutableByteSpan window = MutableByteSpan(window_).first(static_cast<std::size_t>(size));
+    return memory_.read(address, window) ? ByteSpan(window) : ByteSpan();
+  }
+
+  // Up to `size` bytes from `address`; empty when it lies outside or cannot be read.
+  Bytes read(std::uint64_t address, std::uint64_t size) {
+    if (address >= memory_.size()) return {};
+    Bytes bytes(static_cast<std::size_t>(std::min(size, memory_.size() - address)));
+    return memory_.read(address, bytes) ? bytes : Bytes();
+  }
+
+  // Where the image execution table is, when a plausible EFI system table begins here. `found` says whether
+  // one does.
+  std::optional<std::uint64_t> execution_table_of(std::uint64_t address, bool& found) {
+    const Bytes table = read(address, kSystemTableSize);
+    if (table.size() < kSystemTableSize || load_le32(table, kHeaderSizeField) != kSystemTableSize)
+      return std::nullopt;
+    const std::uint64_t count = load_le64(table, kTableCountField), tables = load_le64(table, kTablesField);
+    if (count > kMaximumTables || tables == 0) return std::nullopt;
+    const std::uint64_t size = count * kConfigurationTableSize;
+    const Bytes entries = read(tables, size);
+    if (entries.size() < size) return std::nullopt;
+    found = true;
+    for (std::size_t i = 0; i < count; ++i) {
+      const ByteSpan entry = ByteSpan(entries).subspan(i * kConfigurationTableSize, kConfigurationTableSize);
+      if (Guid::from_windows_layout(entry.first<16>()) == kImageExecutionTable) return load_le64(entry, 16);
+    }
+    return std::nullopt;
+  }
+
+  bool take_executions(std::uint64_t system_table, MemoryFindings& findings) {
+    const auto address = execution_table_of(system_table, findings.system_table);
+    if (!address || tables_tried_++ >= kMaximumTries) return false;
+    Result<std::vector<ImageExecution>> executions =
+        parse_image_executions(read(*address, kMaximumExecutionTable), 0);
+    if (!executions) return false;
+    findings.execution_table = true;
+    findings.executions = *std::move(executions);
+    return true;
+  }
+
+  // The table is allocated from a pool: 8-byte aligned, near the end of the memory below 4 GiB. So the search
+  // goes down from the end.
+  void find_executions(MemoryFindings& findings) {
+    for (std::uint64_t end = memory_.size() / kPageSize * kPageSize; end > 0;) {
+      const std::uint64_t begin = end > kWindowSize ? end - kWindowSize : 0;
+      const ByteSpan window = window_at(begin, end - begin);
+      for (std::size_t page = window.size() / kPageSize; page-- > 0;) {
+        const ByteSpan content = window.subspan(page * kPageSize, kPageSize);
+        bool marked = false;
+        for (std::size_t i = 0; i < kPageSize; i += sizeof(std::uint64_t))
+          marked |= load_word(content, i) == kSystemTableMark;
+        if (!marked) continue;
+        for (std::size_t i = 0; i < kPageSize; i += sizeof(std::uint64_t)) {
+          if (load_word(content, i) != kSystemTableMark) continue;
+          if (marks_tried_++ >= kMaximumMarks || take_executions(begin + page * kPageSize + i, findings))
+            return;
+        }
+      }
+      end = begin;
     }
   }
-}
 
-// The firmware keeps its log in pages of its own, so a log begins a page. Copies and older ones may lie
-// about: the longest counts.
-void find_event_log(ByteSpan memory, MemoryFindings& findings) {
-  std::size_t most_events = 0;
-  for (std::size_t begin = 0; begin + kPageSize <= memory.size(); begin += kPageSize) {
-    if (!begins_event_log(memory.subspan(begin))) continue;
-    const WalkedLog log = walk_event_log(memory.subspan(begin));
-    if (log.events.size() <= most_events) continue;
-    most_events = log.events.size();
-    findings.event_log = to_bytes(memory.subspan(begin, log.size));
+  void take_event_log(std::uint64_t address, MemoryFindings& findings) {
+    const Bytes bytes = read(address, kMaximumEventLog);
+    const WalkedLog log = walk_event_log(bytes);
+    if (log.events.size() <= most_events_) return;
+    most_events_ = log.events.size();
+    findings.event_log = to_bytes(ByteSpan(bytes).first(log.size));
   }
-}
+
+  // The firmware keeps its log in pages of its own, so a log begins a page. Copies and older ones may lie
+  // about: the longest counts.
+  void find_event_log(MemoryFindings& findings) {
+    const std::uint64_t end = memory_.size() / kPageSize * kPageSize;
+    for (std::uint64_t begin = 0; begin < end; begin += kWindowSize) {
+      const ByteSpan window = window_at(begin, std::min<std::uint64_t>(kWindowSize, end - begin));
+      for (std::size_t page = 0; page < window.size(); page += kPageSize) {
+        if (!begins_event_log(window.subspan(page, kPageSize))) continue;
+        if (logs_tried_++ >= kMaximumTries) return;
+        take_event_log(begin + page, findings);
+      }
+    }
+  }
+
+  const GuestMemory& memory_;
+  Bytes window_;
+  unsigned marks_tried_ = 0, tables_tried_ = 0, logs_tried_ = 0;
+  std::size_t most_events_ = 0;
+};
+
+class MemoryInSpan final : public GuestMemory {
+ public:
+  explicit MemoryInSpan(ByteSpan memory) : memory_(memory) {}
+  [[nodiscard]] std::uint64_t size() const override { return memory_.size(); }
+  [[nodiscard]] bool read(std::uint64_t address, MutableByteSpan out) const override {
+    std::ranges::copy(memory_.subspan(static_cast<std::size_t>(address), out.size()), out.begin());
+    return true;
+  }
+
+ private:
+  ByteSpan memory_;
+};
 
 }  // namespace
 
@@ -169,11 +237,12 @@ Result<std::vector<ImageExecution>> parse_image_executions(ByteSpan memory, std:
   return executions;
 }
 
+MemoryFindings scan_memory(const GuestMemory& memory) {
+  return Scan(memory).run();
+}
+
 MemoryFindings scan_memory(ByteSpan memory) {
-  MemoryFindings findings;
-  find_executions(memory, findings);
-  find_event_log(memory, findings);
-  return findings;
+  return scan_memory(MemoryInSpan(memory));
 }
 
 }  // namespace bootseal::uefi

@@ -173,6 +173,77 @@ TEST(ScanMemory, FindsNothingInMemoryWithoutFirmware) {
   EXPECT_FALSE(scan_memory({}).system_table);
 }
 
+// Counts what is asked of it; from `readable` on nothing can be read.
+class WatchedMemory final : public GuestMemory {
+ public:
+  explicit WatchedMemory(Bytes memory) : readable(memory.size()), memory_(std::move(memory)) {}
+  [[nodiscard]] std::uint64_t size() const override { return memory_.size(); }
+  [[nodiscard]] bool read(std::uint64_t address, MutableByteSpan out) const override {
+    EXPECT_LE(out.size(), memory_.size() - address) << "reads stay within the memory";
+    largest = std::max(largest, out.size());
+    total += out.size();
+    if (address + out.size() > readable) return false;
+    std::ranges::copy(ByteSpan(memory_).subspan(address, out.size()), out.begin());
+    return true;
+  }
+  std::uint64_t readable;
+  mutable std::size_t largest = 0, total = 0;
+
+ private:
+  Bytes memory_;
+};
+
+TEST(ScanMemory, FindsWhatLiesAcrossItsWindows) {
+  constexpr std::size_t kBoundary = std::size_t{1} << 20;
+  const RecordedBoot run = load("neg-unsigned");
+  Bytes memory = build_memory(run.executions, run.event_log);
+  const auto move = [&](std::size_t from, std::size_t to, std::size_t size) {
+    const Bytes content = to_bytes(ByteSpan(memory).subspan(from, size));
+    std::fill_n(memory.begin() + static_cast<std::ptrdiff_t>(from), size, std::byte{});
+    place(memory, to, content);
+  };
+  move(kSystemTable, 7 * kBoundary - 8, 0x78);
+  move(kEventLog, 3 * kBoundary - 4096, run.event_log.size());
+  ASSERT_GT(run.event_log.size(), 4096U);
+  const MemoryFindings findings = scan_memory(WatchedMemory(std::move(memory)));
+  EXPECT_EQ(findings.executions.size(), 2U);
+  EXPECT_EQ(findings.event_log, run.event_log);
+}
+
+TEST(ScanMemory, NeedsLittleMemoryOfItsOwn) {
+  const RecordedBoot run = load("neg-unsigned");
+  Bytes large(std::size_t{64} << 20);
+  place(large, 0, build_memory(run.executions, run.event_log));
+  const WatchedMemory memory(std::move(large));
+  EXPECT_EQ(scan_memory(memory).event_log, run.event_log);
+  EXPECT_LE(memory.largest, std::size_t{5} << 20);
+}
+
+TEST(ScanMemory, PassesOverWhatCannotBeReadAnyMore) {
+  const RecordedBoot run = load("neg-unsigned");
+  WatchedMemory memory(build_memory(run.executions, run.event_log));
+  memory.readable = kEventLog + 4096;  // as when the file is shortened while it is read
+  const MemoryFindings findings = scan_memory(memory);
+  EXPECT_FALSE(findings.system_table);
+  EXPECT_THAT(findings.event_log, IsEmpty());
+}
+
+TEST(ScanMemory, IsNotKeptBusyByWhatOnlyLooksLikeTables) {
+  Bytes memory(kMemorySize);
+  // System tables one after another, each of which names an execution table that breaks off at its end; and a
+  // log at the beginning of every page.
+  const RecordedBoot run = load("neg-unsigned");
+  const Bytes good = build_memory(run.executions, run.event_log);
+  for (std::size_t at = std::size_t{4} << 20; at + 0x78 <= kMemorySize; at += 0x78)
+    place(memory, at, ByteSpan(good).subspan(kSystemTable, 0x78));
+  place(memory, kConfigurationTables, ByteSpan(good).subspan(kConfigurationTables, 0x78));
+  for (std::size_t at = 0; at < std::size_t{4} << 20; at += 4096)
+    place(memory, at, ByteSpan(run.event_log).first(4096));
+  const WatchedMemory watched(std::move(memory));
+  (void)scan_memory(watched);
+  EXPECT_LE(watched.total, std::size_t{64} * (9 << 20)) << "64 tries of each kind, and the windows";
+}
+
 TEST(ScanMemory, PassesOverTablesThatPointNowhere) {
   const RecordedBoot run = load("neg-unsigned");
   const Bytes good = build_memory(run.executions, run.event_log);

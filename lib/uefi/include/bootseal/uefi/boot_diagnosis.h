@@ -46,6 +46,19 @@ struct MemoryFindings {
   Bytes event_log;  // the TCG crypto-agile event log with the most events, as the firmware wrote it; empty
                     // when there is none
 };
+
+// Guest memory from physical address 0, wherever it lies.
+class GuestMemory {
+ public:
+  virtual ~GuestMemory() = default;
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+  // Fills `out`, which lies within size(). False when it cannot be read, or not any more.
+  [[nodiscard]] virtual bool read(std::uint64_t address, MutableByteSpan out) const = 0;
+};
+// Reads with a few MiB of its own, however large the memory is. What cannot be read is passed over. Tables
+// and logs that only look like ones are tried at most 64 times each, so that a guest cannot make this take
+// long.
+MemoryFindings scan_memory(const GuestMemory& memory);
 MemoryFindings scan_memory(ByteSpan memory);
 
 struct BootEvidence {
@@ -65,10 +78,11 @@ struct BootDiagnosis {
       sha256;  // Authenticode hash of the refused image, when the firmware gave one
 };
 
-// `memory` is typically a MappedFile (base/mapped_file.h) of what QMP pmemsave wrote.
 // Never fails: what cannot be read is not evidence. Time is linear in serial and memory (a second or less for
 // 2 GiB).
 BootDiagnosis diagnose_boot(const BootEvidence& evidence);
+// With what scan_memory() found, instead of the memory.
+BootDiagnosis diagnose_boot(std::string_view serial, const MemoryFindings& findings, bool agent_spoke);
 
 // True when the text shows that waiting longer is of no use (a refusal, nothing to boot, a panic): time to
 // dump the memory and diagnose.
