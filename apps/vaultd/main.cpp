@@ -10,7 +10,6 @@
 
 #include "bootseal/base/fds.h"
 #include "bootseal/base/paths.h"
-#include "bootseal/crypto/digest.h"
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
 #include "routes.h"
@@ -47,7 +46,7 @@ Result<crypto::Secret> read_passphrase(int fd) {
   return crypto::Secret::copy_of(buffer.view().first(size));
 }
 
-Status serve(int passphrase_fd) {
+Status serve(int passphrase_fd, bool begin_new_audit_chain) {
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);
@@ -71,9 +70,8 @@ Status serve(int passphrase_fd) {
 
   BOOTSEAL_TRY(const std::unique_ptr<store::Store> store,
                store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
-  const auto hash = [](ByteSpan bytes) { return crypto::sha256(bytes).to_hex(); };
   BOOTSEAL_TRY(const std::unique_ptr<log::AuditChain> audit,
-               log::AuditChain::open(folder / "audit.jsonl", hash));
+               vault::open_audit_chain(folder / "audit.jsonl", *store, begin_new_audit_chain));
   BOOTSEAL_TRY(const std::unique_ptr<vault::Vault> vault,
                vault::Vault::open({folder, {}}, passphrase, *store, *audit));
 
@@ -99,9 +97,12 @@ int main(int argc, char** argv) {
                  "Descriptor to read the vault's passphrase from (16 bytes or more, one line)")
       ->required()
       ->check(CLI::NonNegativeNumber);
+  bool begin_new_audit_chain = false;
+  app.add_flag("--begin-new-audit-chain", begin_new_audit_chain,
+               "Put an audit chain aside that was changed or cut, and begin another that tells of it");
   CLI11_PARSE(app, argc, argv);
   log::start("vaultd");
-  if (const Status status = serve(passphrase_fd); !status) {
+  if (const Status status = serve(passphrase_fd, begin_new_audit_chain); !status) {
     log::error("vault.failed",
                {{"code", error_info(status.error().code).name}, {"message", status.error().describe()}});
     return error_info(status.error().code).exit_code;

@@ -152,7 +152,8 @@ void add_key_routes(const std::function<void(std::string, std::string, unsigned,
   on("DELETE", "/v1/keys/{vmId}", kHost | kControl,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
        BOOTSEAL_TRY(const VmId vm, vm_of(request));
-       BOOTSEAL_TRY_STATUS(vault.remove(caller, vm));
+       BOOTSEAL_TRY(const Placement claim, placement_body(request));
+       BOOTSEAL_TRY_STATUS(vault.remove(caller, vm, claim));
        return Response::empty(204);
      });
 }

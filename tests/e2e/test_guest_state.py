@@ -101,7 +101,7 @@ def test_another_key_in_the_vault_is_refused(site):
     vm_id = site.vm_id(VM)
     epoch = site.daemon_call("hostd", "GET", f"/v1/vms/{vm_id}")["epoch"]
     owner = {"hostId": site.daemon_call("hostd", "GET", "/v1/host")["hostId"], "epoch": epoch}
-    site.daemon_call("vaultd", "DELETE", f"/v1/keys/{vm_id}")
+    site.daemon_call("vaultd", "DELETE", f"/v1/keys/{vm_id}", owner)
     site.daemon_call("vaultd", "PUT", f"/v1/placements/{vm_id}", owner)
     site.daemon_call("vaultd", "POST", f"/v1/keys/{vm_id}", owner)
     start_refused(site, "GuestStateWrongKey", "key")

@@ -35,12 +35,13 @@ class VaultDaemon : public testing::Test {
   }
 
   // Starts the daemon; its standard error goes to a file.
-  void start(std::string_view passphrase) {
+  void start(std::string_view passphrase, const std::vector<std::string>& more = {}) {
     const Pipe pipe = *make_pipe();
     ASSERT_TRUE(write_all(pipe.write_end.get(), as_bytes(passphrase)));
     const UniqueFd log = *open_file(folder_ / "log", O_WRONLY | O_CREAT | O_APPEND, 0600);
     Command command;
     command.arguments = {BOOTSEAL_VAULTD, "--passphrase-fd", "7"};
+    command.arguments.insert(command.arguments.end(), more.begin(), more.end());
     command.environment = {{"BOOTSEAL_HOME", folder_.string()}, {"BOOTSEAL_RUN", (folder_ / "run").string()}};
     // Only a sanitizer build reads it: its leak check wants to trace the daemon, which forbids that.
     command.environment->emplace("ASAN_OPTIONS", "detect_leaks=0");
@@ -100,6 +101,31 @@ TEST_F(VaultDaemon, ServesStopsAndServesTheSameAgain) {
   if (::geteuid() == 0) {
     EXPECT_NE(status.st_uid, 0U) << "the daemon gives root up";
   }
+}
+
+TEST_F(VaultDaemon, AuditChainThatWasCutIsRefusedUntilSomebodyDecides) {
+  start("a passphrase of the site");
+  for (const char* epoch : {"1", "2"}) {
+    const std::string vm = VmId::random().to_string();
+    ASSERT_TRUE(call("PUT", "/v1/placements/" + vm, {{"hostId", "rack-1"}, {"epoch", std::stoi(epoch)}}));
+  }
+  ASSERT_TRUE(signal_process(*process_, SIGTERM));
+  ASSERT_EQ(end(), 0);
+  const std::filesystem::path chain = folder_ / "vaultd" / "audit.jsonl";
+  const std::string text(as_text(*read_file(chain, 1 << 20)));
+  std::filesystem::resize_file(chain, text.rfind('\n', text.size() - 2) + 1);
+
+  start("a passphrase of the site");
+  EXPECT_EQ(end(), error_info(ErrorCode::corrupt).exit_code);
+  EXPECT_THAT(log(), HasSubstr("the chain was cut off after 2 of 3 entries"));
+  EXPECT_THAT(log(), HasSubstr("back from a backup"));
+
+  start("a passphrase of the site", {"--begin-new-audit-chain"});
+  ASSERT_TRUE(call("GET", "/v1/ca")) << log();
+  ASSERT_TRUE(signal_process(*process_, SIGTERM));
+  ASSERT_EQ(end(), 0);
+  start("a passphrase of the site");
+  EXPECT_TRUE(call("GET", "/v1/ca")) << log();
 }
 
 TEST_F(VaultDaemon, WrongOrShortPassphraseEndsItWithItsReason) {

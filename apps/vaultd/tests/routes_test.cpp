@@ -74,8 +74,12 @@ TEST_F(Routes, KeyLivesFromPlacementToDeletion) {
   EXPECT_EQ(document(listed).at("value").as_array().size(), 1U);
   EXPECT_THAT(listed.body, Not(HasSubstr(std::string(released.at("key").as_string()))));
   EXPECT_THAT(call(kHostd, "GET", "/v1/keys/" + vm_).body, Not(HasSubstr("\"key\"")));
-  EXPECT_EQ(call(kHostd, "DELETE", "/v1/keys/" + vm_).status, 204);
-  EXPECT_EQ(call(kControld, "DELETE", "/v1/keys/" + vm_).status, 204);
+  EXPECT_EQ(call(kHostd, "DELETE", "/v1/keys/" + vm_).status, 400) << "who deletes says as whom";
+  json::Value stale = claim_;
+  stale.as_object()["epoch"] = 9;
+  EXPECT_EQ(call(kHostd, "DELETE", "/v1/keys/" + vm_, stale).status, 403);
+  EXPECT_EQ(call(kHostd, "DELETE", "/v1/keys/" + vm_, claim_).status, 204);
+  EXPECT_EQ(call(kControld, "DELETE", "/v1/keys/" + vm_, claim_).status, 204);
   EXPECT_EQ(call(kHostd, "GET", "/v1/keys/" + vm_).status, 404);
 }
 

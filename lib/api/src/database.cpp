@@ -253,23 +253,28 @@ Status Database::forget_operations(TimePoint before) {
 }
 
 Result<Placement> Database::place(const VmId& id, const std::string& host_id) {
+  BOOTSEAL_TRY(auto known, placement(id));
+  if (known) return *std::move(known);
+  const std::string key = placement_key(id);
+  json::Object object;
+  object["hostId"] = host_id;
+  object["epoch"] = 1;
+  const auto placed =
+      store_.transact({store::Condition::absent(key)}, {store::Put{key, json::serialize(object), {}}});
+  if (!placed && placed.error().code != ErrorCode::conflict) return tl::unexpected(placed.error());
+  return place(id, host_id);
+}
+
+Result<std::optional<Placement>> Database::placement(const VmId& id) {
   const std::string key = placement_key(id);
   BOOTSEAL_TRY(const auto entry, store_.get(key));
-  if (!entry) {
-    json::Object object;
-    object["hostId"] = host_id;
-    object["epoch"] = 1;
-    const auto placed =
-        store_.transact({store::Condition::absent(key)}, {store::Put{key, json::serialize(object), {}}});
-    if (!placed && placed.error().code != ErrorCode::conflict) return tl::unexpected(placed.error());
-    return place(id, host_id);
-  }
+  if (!entry) return std::optional<Placement>();
   BOOTSEAL_TRY(const json::Value document, json::parse(entry->value));
   BOOTSEAL_TRY(json::Reader reader, json::Reader::object(document, key));
   Placement placement;
   BOOTSEAL_TRY(placement.host_id, reader.string("hostId"));
   BOOTSEAL_TRY(placement.epoch.value, reader.unsigned_integer("epoch"));
-  return placement;
+  return std::make_optional(std::move(placement));
 }
 
 Status Database::put_token(const std::string& sha256_hex, const std::string& name, TimePoint created) {

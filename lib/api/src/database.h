@@ -87,6 +87,7 @@ class Database {
   Status forget_operations(TimePoint before);
 
   // The placement; when there is none yet, compare-and-swap to {host_id, epoch 1}.
+  Result<std::optional<Placement>> placement(const VmId& id);
   Result<Placement> place(const VmId& id, const std::string& host_id);
 
   // Bearer tokens by the SHA-256 of their text.

@@ -29,6 +29,10 @@ Result<std::string> text_member(const json::Value& value, std::string_view what,
   return reader.string(name);
 }
 
+json::Object placement_body(const Placement& placement) {
+  return {{"hostId", placement.host_id}, {"epoch", placement.epoch.value}};
+}
+
 // A deletion of what is not there is a success.
 Status unless_absent(const Result<json::Value>& answer) {
   if (!answer && answer.error().code != ErrorCode::not_found) return tl::unexpected(answer.error());
@@ -108,15 +112,13 @@ Result<std::unique_ptr<net::WebSocket>> Peers::console(const VmId& id) {
 }
 
 Status Peers::put_placement(const VmId& id, const Placement& placement) {
-  json::Object body;
-  body["hostId"] = placement.host_id;
-  body["epoch"] = placement.epoch.value;
-  BOOTSEAL_TRY_STATUS(vaultd_->call_json("PUT", "/v1/placements/" + id.to_string(), body));
+  BOOTSEAL_TRY_STATUS(
+      vaultd_->call_json("PUT", "/v1/placements/" + id.to_string(), placement_body(placement)));
   return {};
 }
 
-Status Peers::remove_key(const VmId& id) {
-  return unless_absent(vaultd_->call_json("DELETE", "/v1/keys/" + id.to_string()));
+Status Peers::remove_key(const VmId& id, const Placement& placement) {
+  return unless_absent(vaultd_->call_json("DELETE", "/v1/keys/" + id.to_string(), placement_body(placement)));
 }
 
 Result<std::string> Peers::ca_certificate() {

@@ -38,7 +38,7 @@ class Peers {
   Result<std::unique_ptr<net::WebSocket>> console(const VmId& id);
 
   Status put_placement(const VmId& id, const Placement& placement);
-  Status remove_key(const VmId& id);
+  Status remove_key(const VmId& id, const Placement& placement);
   Result<std::string> ca_certificate();
   Result<std::string> client_certificate(const std::string& csr_pem, const std::string& common_name);
 

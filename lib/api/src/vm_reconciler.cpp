@@ -212,9 +212,15 @@ Outcome VmReconciler::step_deletion(const VmRecord& record,
     const std::lock_guard lock(mutex_);
     applied_.erase(record.vm_id);
   }
+  const auto placement = database_.placement(record.vm_id);
+  if (!placement) return {Next::retry, placement.error().describe()};
+  // Without a placement no daemon was ever told of the VM, and the vault was told first.
+  const auto remove_key = [&]() -> Status {
+    return *placement ? peers_.remove_key(record.vm_id, **placement) : Status();
+  };
   // The host first: it holds what the key opens. Each call is a success when there is nothing left to delete.
   const std::pair<std::string_view, Status> steps[] = {{"hostd", peers_.remove_from_host(record.vm_id)},
-                                                       {"vaultd", peers_.remove_key(record.vm_id)},
+                                                       {"vaultd", remove_key()},
                                                        {"attestd", peers_.forget_expectation(record.vm_id)}};
   for (const auto& [daemon, status] : steps) {
     if (status) continue;

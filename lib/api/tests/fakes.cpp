@@ -314,7 +314,10 @@ net::Router FakeVault::router() {
   });
   router.on("DELETE", "/v1/keys/{vmId}", [this](const Request& request) {
     const std::lock_guard lock(mutex_);
-    placements_.erase(request.parameter("vmId"));
+    const auto known = placements_.find(request.parameter("vmId"));
+    if (known != placements_.end() && known->second != body_of(request))
+      return testing::refuse(ErrorCode::permission_denied, "another host or epoch");
+    if (known != placements_.end()) placements_.erase(known);
     deleted_.insert(request.parameter("vmId"));
     return Response::empty(204);
   });

@@ -247,8 +247,8 @@ Result<json::Value> HostService::attest(const VmId& id, std::chrono::millisecond
 Status HostService::remove(const VmId& id, std::chrono::milliseconds limit) {
   const Result<std::shared_ptr<Vm>> vm = find(id);
   if (!vm) {
-    // A removal whose answer was lost, perhaps: a key that nobody needs must not stay.
-    BOOTSEAL_TRY_STATUS(parts_.vault.delete_key(id));
+    // A removal whose answer was lost, perhaps. The key went with the record; one that stayed is the control
+    // plane's to delete, which knows the epoch.
     return parts_.disks.remove(id);
   }
   return wait_for<Status>(

@@ -75,8 +75,8 @@ class VaultClient final : public Vault {
     return {};
   }
 
-  Status delete_key(const VmId& vm) override {
-    BOOTSEAL_TRY_STATUS(client_->call_json("DELETE", target(vm)));
+  Status delete_key(const VmId& vm, Epoch epoch) override {
+    BOOTSEAL_TRY_STATUS(client_->call_json("DELETE", target(vm), owner(epoch)));
     return {};
   }
 

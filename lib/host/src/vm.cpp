@@ -273,7 +273,10 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
   }
   drop_timer(tell_timer_);
   const Status removed = [&]() -> Status {
-    BOOTSEAL_TRY_STATUS(environment_.vault.delete_key(id_));
+    // A VM that is placed elsewhere by now keeps its key; what is left of it here goes all the same.
+    const Status deleted = environment_.vault.delete_key(id_, record().assignment.epoch);
+    if (!deleted && deleted.error().code != ErrorCode::permission_denied)
+      return tl::unexpected(deleted.error());
     return environment_.disks.remove(id_);
   }();
   if (!removed) return retry_removal(removed.error(), done);

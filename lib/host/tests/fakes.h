@@ -180,6 +180,7 @@ class FakeHypervisor final : public Hypervisor {
  public:
   FakeHypervisor(Script& script, ManualExecutor& executor) : script_(script), executor_(executor) {
     facts_.machine_type = "pc-q35-7.2";
+    facts_.firmware_package = "ovmf 2022.11-6+deb12u2";
   }
   [[nodiscard]] const HostFacts& facts() const override { return facts_; }
   Result<std::shared_ptr<Machine>> start(
@@ -312,8 +313,9 @@ class FakeVault final : public Vault {
     generations[vm] = std::max(generations[vm], generation);
     return {};
   }
-  Status delete_key(const VmId& vm) override {
+  Status delete_key(const VmId& vm, Epoch epoch) override {
     BOOTSEAL_TRY_STATUS(script_.enter("vault.delete"));
+    if (epoch < owner) return fail(ErrorCode::permission_denied, "this host does not own the epoch");
     generations.erase(vm);
     return {};
   }
@@ -343,10 +345,13 @@ class FakeAttestor final : public Attestor {
     EXPECT_EQ(id, open_challenge);
     judged = evidence;
     BOOTSEAL_TRY_STATUS(script_.enter("attest.judge"));
-    return json::Value(json::Object{
-        {"status", "Healthy"}, {"reasons", json::Array{}}, {"evidenceTime", format_time(clock_.now())}});
+    return json::Value(json::Object{{"status", "Healthy"},
+                                    {"reasons", json::Array{}},
+                                    {"evidenceTime", format_time(clock_.now())},
+                                    {"firmwareVersion", measured_firmware}});
   }
   json::Value judged;
+  std::string measured_firmware;
   std::string open_challenge;
 
  private:

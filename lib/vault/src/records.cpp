@@ -11,6 +11,13 @@ namespace {
 
 constexpr std::uint64_t kFormat = 1;
 
+Result<Placement> read_placement_fields(json::Reader& reader) {
+  Placement placement;
+  BOOTSEAL_TRY(placement.host_id, reader.string("hostId"));
+  BOOTSEAL_TRY(placement.epoch.value, reader.unsigned_integer("epoch"));
+  return placement;
+}
+
 template <typename T>
 Result<T> read_record(const store::Entry& entry, const std::function<Result<T>(json::Reader&)>& read) {
   const auto whole = [&]() -> Result<T> {
@@ -51,11 +58,21 @@ std::string write_placement(const Placement& placement) {
 }
 
 Result<Placement> read_placement(const store::Entry& entry) {
-  return read_record<Placement>(entry, [](json::Reader& reader) -> Result<Placement> {
-    Placement placement;
-    BOOTSEAL_TRY(placement.host_id, reader.string("hostId"));
-    BOOTSEAL_TRY(placement.epoch.value, reader.unsigned_integer("epoch"));
-    return placement;
+  return read_record<Placement>(entry, &read_placement_fields);
+}
+
+std::string write_tombstone(const Tombstone& tombstone) {
+  return json::serialize({{"hostId", tombstone.placement.host_id},
+                          {"epoch", tombstone.placement.epoch.value},
+                          {"deletedTime", tombstone.deleted_time}});
+}
+
+Result<Tombstone> read_tombstone(const store::Entry& entry) {
+  return read_record<Tombstone>(entry, [](json::Reader& reader) -> Result<Tombstone> {
+    Tombstone tombstone;
+    BOOTSEAL_TRY(tombstone.placement, read_placement_fields(reader));
+    BOOTSEAL_TRY(tombstone.deleted_time, reader.string("deletedTime"));
+    return tombstone;
   });
 }
 

@@ -4,6 +4,8 @@
 //   audit-head         {sequence, sha256}
 //   placements/VMID    {hostId, epoch}
 //   keys/VMID          {createdTime, generation, wrappedKey}
+//   tombstones/VMID    {hostId, epoch, deletedTime}: where a VM was placed when it was deleted last; kept for
+//   good
 #pragma once
 
 #include "bootseal/vault/vault.h"
@@ -14,12 +16,16 @@ inline constexpr std::string_view kVaultKey = "vault";
 inline constexpr std::string_view kAuditHeadKey = "audit-head";
 inline constexpr std::string_view kKeyPrefix = "keys/";
 inline constexpr std::string_view kPlacementPrefix = "placements/";
+inline constexpr std::string_view kTombstonePrefix = "tombstones/";
 
 inline std::string key_key(const VmId& vm) {
   return std::string(kKeyPrefix) + vm.to_string();
 }
 inline std::string placement_key(const VmId& vm) {
   return std::string(kPlacementPrefix) + vm.to_string();
+}
+inline std::string tombstone_key(const VmId& vm) {
+  return std::string(kTombstonePrefix) + vm.to_string();
 }
 // The label under which a VM's key is wrapped: the key of one VM never opens in another one's place.
 inline std::string key_label(const VmId& vm) {
@@ -35,6 +41,11 @@ struct StoredKey {
   Bytes wrapped_key;
 };
 
+struct Tombstone {
+  Placement placement;  // the last
+  std::string deleted_time;
+};
+
 struct VaultRecord {
   std::string vault_id;
   std::string ca_certificate_pem;
@@ -46,6 +57,8 @@ std::string write_stored_key(const StoredKey& key);
 Result<StoredKey> read_stored_key(const store::Entry& entry);
 std::string write_placement(const Placement& placement);
 Result<Placement> read_placement(const store::Entry& entry);
+std::string write_tombstone(const Tombstone& tombstone);
+Result<Tombstone> read_tombstone(const store::Entry& entry);
 std::string write_vault_record(const VaultRecord& record);
 Result<VaultRecord> read_vault_record(const store::Entry& entry);
 std::string write_audit_head(const log::AuditHead& head);

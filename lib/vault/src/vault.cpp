@@ -104,6 +104,21 @@ Status Vault::check_claim(const VmId& vm, const Placement& claim) {
   return {};
 }
 
+// Success, or the refusal to place a VM where it was before it was deleted.
+Status Vault::check_after_deletion(const VmId& vm, const Placement& placement) {
+  BOOTSEAL_TRY(const auto entry, store_.get(tombstone_key(vm)));
+  if (!entry) return {};
+  BOOTSEAL_TRY(const Tombstone tombstone, read_tombstone(*entry));
+  const Placement& last = tombstone.placement;
+  if (placement.epoch > last.epoch || placement == last) return {};
+  return fail(
+      ErrorCode::conflict,
+      fmt::format("VM {} was deleted at epoch {} on host {} ({}); a new placement needs a higher epoch "
+                  "than {}",
+                  vm.to_string(), last.epoch.value, last.host_id, tombstone.deleted_time,
+                  placement.epoch.value));
+}
+
 Result<Placement> Vault::place(const Caller& caller, const VmId& vm, const Placement& placement) {
   BOOTSEAL_TRY_STATUS(check_placement(placement));
   const std::lock_guard lock(mutex_);
@@ -116,6 +131,10 @@ Result<Placement> Vault::place(const Caller& caller, const VmId& vm, const Place
          fmt::format("VM {} is at epoch {} on host {}; a new placement needs a higher epoch than {}",
                      vm.to_string(), known->first.epoch.value, known->first.host_id, placement.epoch.value),
          nullptr});
+  }
+  if (Status fresh = known ? Status() : check_after_deletion(vm, placement); !fresh) {
+    if (fresh.error().code != ErrorCode::conflict) return tl::unexpected(fresh.error());
+    return refuse<Placement>(caller, "placement.set", vm, fresh.error());
   }
   const store::Condition condition =
       known ? store::Condition::same(known->second) : store::Condition::absent(placement_key(vm));
@@ -207,13 +226,18 @@ Result<Generation> Vault::record_generation(const Caller& caller, const VmId& vm
   return generation;
 }
 
-Status Vault::remove(const Caller& caller, const VmId& vm) {
+Status Vault::remove(const Caller& caller, const VmId& vm, const Placement& claim) {
+  BOOTSEAL_TRY_STATUS(check_placement(claim));
   const std::lock_guard lock(mutex_);
   BOOTSEAL_TRY(const auto key, store_.get(key_key(vm)));
-  BOOTSEAL_TRY(const auto placement, store_.get(placement_key(vm)));
+  BOOTSEAL_TRY(const auto placement, find_placement(vm));
   if (!key && !placement) return {};
-  return commit(caller, "key.delete", object_of(vm), {},
-                {store::Delete{key_key(vm)}, store::Delete{placement_key(vm)}});
+  if (Status owner = check_claim(vm, claim); !owner)
+    return tl::unexpected(refuse<Placement>(caller, "key.delete", vm, owner.error()).error());
+  const Tombstone tombstone{claim, format_time(clock_.now())};
+  return commit(caller, "key.delete", object_of(vm, claim), {store::Condition::same(placement->second)},
+                {store::Delete{key_key(vm)}, store::Delete{placement_key(vm)},
+                 store::Put{tombstone_key(vm), write_tombstone(tombstone), {}}});
 }
 
 Result<crypto::Certificate> Vault::issue(const crypto::PublicKey& key, crypto::CertificateContent content) {

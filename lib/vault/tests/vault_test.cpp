@@ -1,90 +1,10 @@
-#include "bootseal/vault/vault.h"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <csignal>
-
-#include "bootseal/base/fds.h"
+#include "vault_fixture.h"
 
 namespace bootseal::vault {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-constexpr crypto::ScryptParameters kQuick{1024, 8, 1};
-constexpr std::string_view kPassphrase = "correct horse battery staple";
-const Caller kHost{"hostd(uid=0)"};
-const Caller kControl{"controld(uid=3)"};
-const TimePoint kNow = *parse_time("2026-11-21T20:00:00Z");
-
-std::string hash(ByteSpan bytes) {
-  return crypto::sha256(bytes).to_hex();
-}
-crypto::Secret secret(std::string_view text) {
-  return crypto::Secret::copy_of(as_bytes(text));
-}
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    char name[] = "/tmp/bootseal-vault-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-// A vault with its store and audit chain on disk.
-struct Opened {
-  std::unique_ptr<store::Store> store;
-  std::unique_ptr<log::AuditChain> audit;
-  std::unique_ptr<Vault> vault;
-
-  static Result<Opened> open(const std::filesystem::path& folder, std::string_view passphrase = kPassphrase,
-                             const Clock& clock = Clock::system()) {
-    Opened opened;
-    BOOTSEAL_TRY(opened.store, store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
-    BOOTSEAL_TRY(opened.audit, log::AuditChain::open(folder / "audit.jsonl", &hash, clock));
-    BOOTSEAL_TRY(opened.vault,
-                 Vault::open({folder, kQuick}, secret(passphrase), *opened.store, *opened.audit, clock));
-    return opened;
-  }
-};
-
-class VaultTest : public testing::Test {
- protected:
-  void SetUp() override { reopen(); }
-  void reopen() {
-    opened_ = {};
-    Result<Opened> opened = Opened::open(folder_.path(), kPassphrase, clock_);
-    ASSERT_TRUE(opened) << opened.error().describe();
-    opened_ = *std::move(opened);
-  }
-  Vault& vault() { return *opened_.vault; }
-  std::string audit_text() {
-    return std::string(as_text(*read_file(folder_.path() / "audit.jsonl", 1 << 24)));
-  }
-  // A VM placed on rack-1 at epoch 1, with a key.
-  VmId placed_vm() {
-    const VmId vm = VmId::random();
-    EXPECT_TRUE(vault().place(kControl, vm, kRack1));
-    EXPECT_TRUE(vault().create_key(kHost, vm, kRack1));
-    return vm;
-  }
-
-  const Placement kRack1{"rack-1", Epoch{1}};
-  const Placement kRack2{"rack-2", Epoch{2}};
-  TemporaryFolder folder_;
-  FixedClock clock_{kNow};
-  Opened opened_;
-};
 
 TEST_F(VaultTest, ReleasesTheSameKeyToTheOwnerAfterARestart) {
   const VmId vm = placed_vm();
@@ -154,17 +74,58 @@ TEST_F(VaultTest, GenerationsOnlyGrow) {
 
 TEST_F(VaultTest, DeletionForgetsKeyAndPlacement) {
   const VmId vm = placed_vm();
-  EXPECT_TRUE(vault().remove(kHost, vm));
-  EXPECT_TRUE(vault().remove(kHost, vm)) << "deleting what is gone is success";
+  EXPECT_TRUE(vault().remove(kHost, vm, kRack1));
+  EXPECT_TRUE(vault().remove(kHost, vm, kRack1)) << "deleting what is gone is success";
   EXPECT_EQ(vault().release(kHost, vm, kRack1).error().code, ErrorCode::permission_denied);
   EXPECT_EQ(vault().key(vm).error().code, ErrorCode::not_found);
+}
+
+TEST_F(VaultTest, OnlyTheOwnerAtTheCurrentEpochDeletes) {
+  const VmId vm = placed_vm();
+  const auto refused = vault().remove(kHost, vm, {"rack-2", Epoch{1}});
+  EXPECT_EQ(refused.error().code, ErrorCode::permission_denied);
+  EXPECT_EQ(vault().remove(kHost, vm, {"rack-1", Epoch{0}}).error().code, ErrorCode::invalid_argument);
+  ASSERT_TRUE(vault().place(kControl, vm, kRack2));
+  EXPECT_EQ(vault().remove(kHost, vm, kRack1).error().code, ErrorCode::permission_denied)
+      << "the old owner is fenced";
+  EXPECT_TRUE(vault().release(kHost, vm, kRack2)) << "nothing was deleted";
+  EXPECT_THAT(audit_text(), HasSubstr("\"action\":\"key.delete\",\"object\":\"vm:" + vm.to_string() +
+                                      "\",\"result\":\"PermissionDenied: host rack-2 at epoch 1"));
+  EXPECT_TRUE(vault().remove(kHost, vm, kRack2));
+}
+
+TEST_F(VaultTest, ADeletedVmDoesNotComeBackAtAnOlderEpoch) {
+  const VmId vm = VmId::random();
+  const Placement last{"rack-1", Epoch{7}};
+  ASSERT_TRUE(vault().place(kControl, vm, last));
+  ASSERT_TRUE(vault().create_key(kHost, vm, last));
+  ASSERT_TRUE(vault().remove(kControl, vm, last));
+  reopen();
+  for (const Placement& older : {Placement{"rack-1", Epoch{1}}, Placement{"rack-1", Epoch{6}},
+                                 Placement{"rack-2", Epoch{6}}, Placement{"rack-2", Epoch{7}}}) {
+    const auto refused = vault().place(kControl, vm, older);
+    ASSERT_FALSE(refused) << older.host_id << " " << older.epoch.value;
+    EXPECT_EQ(refused.error().code, ErrorCode::conflict);
+    EXPECT_THAT(refused.error().message,
+                HasSubstr("was deleted at epoch 7 on host rack-1 (" + format_time(kNow)));
+    EXPECT_EQ(vault().create_key(kHost, vm, older).error().code, ErrorCode::permission_denied);
+  }
+  EXPECT_THAT(audit_text(), HasSubstr("Conflict: VM " + vm.to_string() + " was deleted at epoch 7"));
+  EXPECT_EQ(vault().create_key(kHost, vm, last).error().code, ErrorCode::permission_denied)
+      << "its last owner has no placement any more";
+
+  const Placement again{"rack-2", Epoch{8}};
+  ASSERT_TRUE(vault().place(kControl, vm, again));
+  ASSERT_TRUE(vault().create_key(kHost, vm, again));
+  ASSERT_TRUE(vault().remove(kControl, vm, again));
+  EXPECT_EQ(vault().place(kControl, vm, last).error().code, ErrorCode::conflict) << "the last epoch counts";
 }
 
 TEST_F(VaultTest, EveryReleaseRefusalAndCreationIsAudited) {
   const VmId vm = placed_vm();
   ASSERT_TRUE(vault().release(kHost, vm, kRack1));
   ASSERT_FALSE(vault().release(kHost, vm, kRack2));
-  ASSERT_TRUE(vault().remove(kControl, vm));
+  ASSERT_TRUE(vault().remove(kControl, vm, kRack1));
   const std::string audit = audit_text();
   EXPECT_THAT(audit, HasSubstr("\"action\":\"ca.create\""));
   EXPECT_THAT(audit, HasSubstr("\"action\":\"placement.set\",\"object\":\"vm:" + vm.to_string() +
@@ -223,7 +184,7 @@ TEST_F(VaultTest, DeletedKeyIsInNoFileEvenWrapped) {
     return count;
   };
   EXPECT_GT(found(), 0U);
-  ASSERT_TRUE(vault().remove(kHost, vm));
+  ASSERT_TRUE(vault().remove(kHost, vm, kRack1));
   opened_ = {};
   EXPECT_EQ(found(), 0U);
 }
@@ -233,58 +194,6 @@ TEST_F(VaultTest, KeyOfOneVmDoesNotOpenInAnotherOnesPlace) {
   const auto entry = *opened_.store->get("keys/" + one.to_string());
   ASSERT_TRUE(opened_.store->put("keys/" + other.to_string(), entry->value));
   EXPECT_EQ(vault().release(kHost, other, kRack1).error().code, ErrorCode::corrupt);
-}
-
-// ---- Opening ----
-
-TEST_F(VaultTest, WrongPassphraseIsRefusedAndChangesNothing) {
-  const std::string ca = vault().ca_certificate().pem();
-  opened_ = {};
-  const Bytes master = *read_file(folder_.path() / "master.json", 1 << 16);
-  const auto refused = Opened::open(folder_.path(), "wrong horse battery staple");
-  EXPECT_EQ(refused.error().code, ErrorCode::permission_denied);
-  EXPECT_THAT(refused.error().message, HasSubstr("the passphrase does not open the master key"));
-  EXPECT_EQ(*read_file(folder_.path() / "master.json", 1 << 16), master);
-  reopen();
-  EXPECT_EQ(vault().ca_certificate().pem(), ca);
-}
-
-TEST_F(VaultTest, ShortPassphraseIsRefusedBeforeAnythingIsMade) {
-  const TemporaryFolder fresh;
-  EXPECT_EQ(Opened::open(fresh.path(), "fifteen letters").error().code, ErrorCode::invalid_argument);
-  EXPECT_FALSE(std::filesystem::exists(fresh.path() / "master.json"));
-  EXPECT_TRUE(Opened::open(fresh.path(), "sixteen letters!"));
-}
-
-TEST_F(VaultTest, MissingMasterKeyWithExistingKeysIsRefused) {
-  opened_ = {};
-  std::filesystem::rename(folder_.path() / "master.json", folder_.path() / "elsewhere");
-  const auto refused = Opened::open(folder_.path());
-  EXPECT_EQ(refused.error().code, ErrorCode::conflict);
-  EXPECT_THAT(refused.error().message, HasSubstr("is missing"));
-  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "master.json"));
-  std::filesystem::rename(folder_.path() / "elsewhere", folder_.path() / "master.json");
-  reopen();
-}
-
-TEST_F(VaultTest, MissingStoreOrOneOfAnotherVaultIsRefused) {
-  opened_ = {};
-  const TemporaryFolder other;
-  ASSERT_TRUE(Opened::open(other.path()));
-  std::filesystem::copy_file(folder_.path() / "master.json", other.path() / "master.json",
-                             std::filesystem::copy_options::overwrite_existing);
-  EXPECT_THAT(Opened::open(other.path()).error().message, HasSubstr("belongs to another vault"));
-  const TemporaryFolder bare;
-  std::filesystem::copy_file(folder_.path() / "master.json", bare.path() / "master.json");
-  EXPECT_THAT(Opened::open(bare.path()).error().message, HasSubstr("store is missing"));
-}
-
-TEST_F(VaultTest, DamagedMasterFileIsNamed) {
-  opened_ = {};
-  ASSERT_TRUE(replace_file(folder_.path() / "master.json", as_bytes("{\"format\":1}")));
-  const auto refused = Opened::open(folder_.path());
-  EXPECT_EQ(refused.error().code, ErrorCode::corrupt);
-  EXPECT_THAT(refused.error().describe(), HasSubstr("vaultId"));
 }
 
 // ---- Certificates ----
@@ -343,65 +252,6 @@ TEST_F(VaultTest, IssuesServerAndClientCertificatesForRequests) {
   EXPECT_EQ(vault().issue_client_certificate(kControl, "no request", "admin").error().code,
             ErrorCode::invalid_argument);
   EXPECT_THAT(audit_text(), HasSubstr("client:admin serial:" + client.serial()));
-}
-
-// ---- Crashes ----
-
-struct Acknowledged {
-  Guid vm;
-  std::uint64_t generation = 0;
-};
-
-// Makes keys and counts generations up until it is killed; tells each success through the pipe.
-[[noreturn]] void work_until_killed(const std::filesystem::path& folder, int acknowledgements) {
-  Result<Opened> opened = Opened::open(folder);
-  if (!opened) ::_exit(3);
-  const Placement claim{"rack-1", Epoch{1}};
-  while (true) {
-    const VmId vm = VmId::random();
-    if (!opened->vault->place(kControl, vm, claim) || !opened->vault->create_key(kHost, vm, claim))
-      ::_exit(4);
-    for (std::uint64_t generation = 0; generation < 5; ++generation) {
-      if (generation != 0 && !opened->vault->record_generation(kHost, vm, claim, Generation{generation}))
-        ::_exit(5);
-      const Acknowledged told{vm.guid, generation};
-      if (::write(acknowledgements, &told, sizeof(told)) != sizeof(told)) ::_exit(6);
-    }
-  }
-}
-
-TEST_F(VaultTest, KilledAtAnyMomentNothingAcknowledgedIsLost) {
-  opened_ = {};
-  std::map<Guid, std::uint64_t> acknowledged;
-  for (int round = 0; round < 12; ++round) {
-    Pipe pipe = *make_pipe();
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) work_until_killed(folder_.path(), pipe.write_end.get());
-    pipe.write_end.reset();
-    Acknowledged told;
-    // Killed at another point each time: after so many acknowledgements, and wherever the next one stands
-    // then.
-    for (int count = 0;
-         count < 3 + 5 * round && ::read(pipe.read_end.get(), &told, sizeof(told)) == sizeof(told); ++count) {
-      acknowledged[told.vm] = told.generation;
-    }
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFSIGNALED(status)) << "the child ended by itself with " << WEXITSTATUS(status);
-    while (::read(pipe.read_end.get(), &told, sizeof(told)) == sizeof(told))
-      acknowledged[told.vm] = told.generation;
-    reopen();
-    for (const auto& [vm, generation] : acknowledged) {
-      const auto released = vault().release(kHost, VmId{vm}, kRack1);
-      ASSERT_TRUE(released) << released.error().describe();
-      EXPECT_GE(released->minimum_generation.value, generation);
-    }
-    opened_ = {};
-    EXPECT_TRUE(log::AuditChain::verify(folder_.path() / "audit.jsonl", &hash));
-  }
-  EXPECT_GE(acknowledged.size(), 12U);
 }
 
 }  // namespace

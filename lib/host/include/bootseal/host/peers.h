@@ -26,7 +26,8 @@ class Vault {
   virtual Result<Generation> known_generation(const VmId& vm) = 0;  // not_found
   virtual Result<ReleasedKey> release(const VmId& vm, Epoch epoch) = 0;
   virtual Status tell_generation(const VmId& vm, Epoch epoch, Generation generation) = 0;
-  virtual Status delete_key(const VmId& vm) = 0;
+  // permission_denied when this host does not own the epoch.
+  virtual Status delete_key(const VmId& vm, Epoch epoch) = 0;
   virtual Result<TpmCertificates> certify_tpm(const VmId& vm, Epoch epoch, std::string_view vm_name,
                                               const TpmPublicKeys& keys) = 0;
 };

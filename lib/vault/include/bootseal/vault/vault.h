@@ -3,9 +3,9 @@
 //
 // Hierarchy: the passphrase opens the master key (scrypt, FOLDER/master.json); the master key wraps the site
 // CA's private key and every VM's key, which lie in the store. In the clear they exist in locked memory only.
-// Rules: a VM has one placement {host, epoch} whose epoch only grows; keys are released to that host at that
-// very epoch and to nobody else; generations only grow. Every release, creation, refusal and placement is in
-// the audit chain before its effect is.
+// Rules: a VM has one placement {host, epoch} whose epoch only grows, also past its deletion; keys are
+// released to that host at that very epoch and to nobody else; generations only grow. Every release,
+// creation, refusal and placement is in the audit chain before its effect is.
 #pragma once
 
 #include <filesystem>
@@ -71,6 +71,16 @@ struct VaultOptions {
   crypto::ScryptParameters scrypt;  // for a new master key only; an existing one says its own
 };
 
+// The head of the audit chain as the store remembers it: what AuditChain::open() is to be given, so that a
+// chain whose end was cut off is found. nullopt before the first entry. corrupt for a malformed record.
+Result<std::optional<log::AuditHead>> remembered_audit_head(store::Store& store);
+// Opens the audit chain of `store`. corrupt when it is not, or not as far as, the one that was written, and
+// says what to do. With `begin_anew`, a chain that is there is put aside (PATH.replaced-TIME) and another one
+// begins with an entry that tells the head that was remembered.
+Result<std::unique_ptr<log::AuditChain>> open_audit_chain(const std::filesystem::path& path,
+                                                          store::Store& store, bool begin_anew,
+                                                          const Clock& clock = Clock::system());
+
 // Thread safe.
 class Vault {
  public:
@@ -91,7 +101,8 @@ class Vault {
   // Errors of the calls below beside those each names: invalid_argument (malformed input), the errors of the
   // store and of the audit chain.
 
-  // conflict when the epoch is below the known one, or equal with another host. The same again is success.
+  // conflict when the epoch is below the known one, or equal with another host. The same again is success. Of
+  // a deleted VM the epoch that it was deleted at is known.
   Result<Placement> place(const Caller& caller, const VmId& vm, const Placement& placement);
   // permission_denied unless `claim` is the VM's placement, already_exists when there is a key.
   Result<KeyMetadata> create_key(const Caller& caller, const VmId& vm, const Placement& claim);
@@ -105,8 +116,9 @@ class Vault {
   // `generation` is below the known one. On disk when it returns.
   Result<Generation> record_generation(const Caller& caller, const VmId& vm, const Placement& claim,
                                        Generation generation);
-  // Forgets key and placement; success when there was none.
-  Status remove(const Caller& caller, const VmId& vm);
+  // Forgets the key and the placement, and keeps the epoch. permission_denied unless `claim` is the VM's
+  // placement; success when there is nothing to forget.
+  Status remove(const Caller& caller, const VmId& vm, const Placement& claim);
 
   // permission_denied unless `claim` is the VM's placement; invalid_argument for keys of other kinds than the
   // TPM templates make.
@@ -132,6 +144,7 @@ class Vault {
   Status check_claim(const VmId& vm, const Placement& claim);
   Result<std::optional<std::pair<Placement, store::Entry>>> find_placement(const VmId& vm);
   Result<std::optional<KeyRecord>> find_key(const VmId& vm);
+  Status check_after_deletion(const VmId& vm, const Placement& placement);
   Result<crypto::Certificate> issue(const crypto::PublicKey& key, crypto::CertificateContent content);
 
   std::mutex mutex_;  // held by every call that reads and then writes
