@@ -63,8 +63,9 @@ Result<json::Value> post_reset(HostService& service, const net::Request& request
 void write_console(const HostService& service, const std::shared_ptr<Vm>& vm, net::WebSocket& socket,
                    const std::stop_token& stop) {
   std::uint64_t run = 0, position = 0, revision = 0;
-  if (!vm->machine()) {
-    // What its last run said; nothing more comes while the VM is off.
+  if (!vm->machine() && vm->record().power == PowerState::stopped) {
+    // What its last run said; nothing more comes while the VM is off. (One that hostd is about to find again
+    // is not off: its machine brings its log.)
     if (const std::string text = vm->console_text(); !text.empty() && !socket.send(text))
       return socket.close();
   }

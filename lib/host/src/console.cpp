@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "bootseal/base/fds.h"
+#include "bootseal/log/log.h"
 
 namespace bootseal::host {
 namespace {
@@ -89,7 +90,10 @@ ConsoleLog::Piece ConsoleLog::read(std::uint64_t run, std::uint64_t position,
   std::unique_lock lock(mutex_);
   const auto has_more = [&]() { return run != run_ || start_ + kept_.size() > position; };
   changed_.wait_for(lock, limit, has_more);
-  const std::uint64_t from = run == run_ ? std::clamp(position, start_, start_ + kept_.size()) : start_;
+  const std::uint64_t end = start_ + kept_.size();
+  // A new reader begins where text() does.
+  const std::uint64_t from =
+      run == run_ ? std::clamp(position, start_, end) : end - std::min(kept_.size(), kConsoleLogBytes);
   Piece piece{kept_.substr(static_cast<std::size_t>(from - start_), kPieceBytes), 0, run_};
   piece.next = from + piece.text.size();
   return piece;
@@ -121,6 +125,42 @@ Status ConsoleFile::trim() {
   if (::truncate(path_.c_str(), 0) != 0)
     return fail_errno(errno, fmt::format("shortening {}", path_.native()));
   return {};
+}
+
+std::shared_ptr<LogKeeper> LogKeeper::start(Executor& timers, WorkerPool& pool,
+                                            std::chrono::milliseconds interval,
+                                            std::vector<ConsoleFile> files) {
+  std::shared_ptr<LogKeeper> keeper(new LogKeeper(timers, pool, interval, std::move(files)));
+  keeper->look();
+  keeper->look_again_later();
+  return keeper;
+}
+
+void LogKeeper::look_again_later() {
+  timers_.post_after(interval_, [weak = weak_from_this()]() {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->look();
+    self->look_again_later();
+  });
+}
+
+void LogKeeper::look() {
+  pool_.post([weak = weak_from_this()]() {
+    const auto self = weak.lock();
+    if (!self) return;
+    const std::lock_guard lock(self->mutex_);
+    for (ConsoleFile& file : self->files_) {
+      if (const Status trimmed = file.trim(); !trimmed) {
+        static log::RateLimit limit(0.1, 5);
+        std::uint64_t left_out = 0;
+        if (limit.allow(left_out))
+          log::warning("log.trim_failed", {{"file", file.path().native()},
+                                           {"reason", trimmed.error().describe()},
+                                           {"leftOut", left_out}});
+      }
+    }
+  });
 }
 
 }  // namespace bootseal::host

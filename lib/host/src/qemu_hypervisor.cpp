@@ -79,10 +79,11 @@ class QemuHypervisor final : public Hypervisor {
   Result<ProcessIdentity> spawn_qemu(const MachineConfig& config) {
     ConsoleFile console(config.serial_log);
     BOOTSEAL_TRY_STATUS(console.start_again());
+    BOOTSEAL_TRY_STATUS(ConsoleFile(config.hypervisor_log).start_again());
     BOOTSEAL_TRY(const UniqueFd serial_log,
                  open_file(config.serial_log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-    BOOTSEAL_TRY(const UniqueFd log, open_file(config.hypervisor_log,
-                                               O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0600));
+    BOOTSEAL_TRY(const UniqueFd log,
+                 open_file(config.hypervisor_log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
     BOOTSEAL_TRY(const UniqueFd qmp, listen_unix(config.run_folder / "qmp.sock"));
     BOOTSEAL_TRY(const UniqueFd serial, listen_unix(config.run_folder / "serial.sock"));
     BOOTSEAL_TRY(const UniqueFd agent, listen_unix(config.run_folder / "agent.sock"));

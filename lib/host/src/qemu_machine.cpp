@@ -19,6 +19,7 @@ constexpr std::size_t kAgentLine = std::size_t{2} << 20;
 constexpr LineRate kAgentRate{.per_second = 20, .burst = 100};
 constexpr std::size_t kConsoleInput = 64 * 1024;
 constexpr std::chrono::seconds kReconnectDelay{5};
+constexpr std::chrono::seconds kLogInterval{5};
 constexpr std::chrono::seconds kDumpLimit{120};
 
 constexpr std::size_t kShortText = 200;
@@ -58,6 +59,7 @@ QemuMachine::~QemuMachine() {
 
 Status QemuMachine::connect(std::chrono::milliseconds limit, bool fresh) {
   if (!fresh) console_.reset(console_file_.read());
+  logs_ = LogKeeper::start(loop_, pool_, kLogInterval, {console_file_, hypervisor_log_});
   BOOTSEAL_TRY_STATUS(connect_qmp(limit));
   BOOTSEAL_TRY_STATUS(connect_console());
   BOOTSEAL_TRY_STATUS(connect_agent());
@@ -184,9 +186,8 @@ bool QemuMachine::wait_ended(std::chrono::milliseconds limit) {
 }
 
 std::string QemuMachine::last_words() const {
-  const Result<Bytes> content = read_file(config_.hypervisor_log, std::size_t{4} << 20);
-  if (!content) return {};
-  std::string_view text = as_text(*content);
+  const std::string content = hypervisor_log_.read();
+  std::string_view text = content;
   while (text.ends_with('\n')) text.remove_suffix(1);
   if (text.size() > kLastWords) text.remove_prefix(text.size() - kLastWords);
   return display_text(text, kLastWords);
@@ -228,12 +229,7 @@ void QemuMachine::on_console_data(std::string_view data) {
   since_trim_ += data.size();
   if (since_trim_ > kConsoleLogBytes / 4) {
     since_trim_ = 0;
-    pool_.post([self = shared_from_this()]() {
-      if (const Status trimmed = self->console_file_.trim(); !trimmed) {
-        log::warning("console.trim_failed",
-                     {{"vm", self->config_.vm.to_string()}, {"reason", trimmed.error().describe()}});
-      }
-    });
+    logs_->look();
   }
   if (!ended_ && events_.serial) events_.serial();
 }

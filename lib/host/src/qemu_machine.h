@@ -51,7 +51,8 @@ class QemuMachine final : public Machine, public std::enable_shared_from_this<Qe
         events_(std::move(events)),
         loop_(loop),
         pool_(pool),
-        console_file_(config.serial_log) {}
+        console_file_(config.serial_log),
+        hypervisor_log_(config.hypervisor_log) {}
 
   Status connect_qmp(std::chrono::milliseconds limit);
   Status connect_console();
@@ -71,8 +72,9 @@ class QemuMachine final : public Machine, public std::enable_shared_from_this<Qe
   EventLoop& loop_;
   WorkerPool& pool_;
   ConsoleLog console_;
-  ConsoleFile console_file_;
-  std::size_t since_trim_ = 0;  // loop thread only
+  const ConsoleFile console_file_, hypervisor_log_;
+  std::shared_ptr<LogKeeper> logs_;  // set by connect()
+  std::size_t since_trim_ = 0;       // loop thread only
   std::atomic<bool> ended_{false};
   std::unique_ptr<ProcessWatch> watch_;
   std::shared_ptr<PeerClient> qmp_;

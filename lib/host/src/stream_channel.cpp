@@ -151,6 +151,14 @@ void StreamChannel::drop() {
   handlers_ = {};
 }
 
+LineChannel::LineChannel(std::size_t maximum_line, std::optional<LineRate> rate, Handlers handlers)
+    : splitter_(maximum_line), handlers_(std::move(handlers)) {
+  if (!rate) return;
+  const auto now = std::chrono::steady_clock::now();
+  lines_.emplace(rate->per_second, rate->burst, now);
+  bytes_.emplace(rate->bytes_per_second, rate->burst_bytes, now);
+}
+
 Result<std::shared_ptr<LineChannel>> LineChannel::open(EventLoop& loop, UniqueFd socket,
                                                        std::size_t maximum_line, std::optional<LineRate> rate,
                                                        Handlers handlers) {
@@ -176,26 +184,30 @@ Result<std::shared_ptr<LineChannel>> LineChannel::open(EventLoop& loop, UniqueFd
 }
 
 void LineChannel::on_data(std::string_view data) {
-  const Status fed = splitter_.feed(data, [this](std::string_view line) {
-    take_token();
+  std::size_t lines = 0;
+  const Status fed = splitter_.feed(data, [&](std::string_view line) {
+    ++lines;
     if (handlers_.line) handlers_.line(line);
   });
-  if (fed) return;
-  stream_->close();
-  if (const auto closed = std::exchange(handlers_.closed, nullptr)) closed(fed.error());
+  if (!fed) {
+    stream_->close();
+    if (const auto closed = std::exchange(handlers_.closed, nullptr)) closed(fed.error());
+    return;
+  }
+  if (!lines_) return;
+  // What was read is handled; reading goes on when the debt is paid.
+  const auto now = std::chrono::steady_clock::now();
+  const auto pause = std::max(lines_->take(static_cast<double>(lines), now),
+                              bytes_->take(static_cast<double>(data.size()), now));
+  if (pause.count() > 0) stream_->pause(pause);
 }
 
-void LineChannel::take_token() {
-  if (!rate_) return;
-  const auto now = std::chrono::steady_clock::now();
-  tokens_ = std::min(rate_->burst,
-                     tokens_ + rate_->per_second * std::chrono::duration<double>(now - last_).count());
+std::chrono::milliseconds TokenBucket::take(double amount, Time now) {
+  const double passed = std::chrono::duration<double>(now - last_).count();
+  tokens_ = std::min(burst_, tokens_ + per_second_ * passed) - amount;
   last_ = now;
-  tokens_ -= 1;
-  // What was read is handled; reading goes on when the debt is paid.
-  if (tokens_ < 0)
-    stream_->pause(
-        std::chrono::milliseconds(1 + static_cast<std::int64_t>(-tokens_ * 1000 / rate_->per_second)));
+  if (tokens_ >= 0) return std::chrono::milliseconds(0);
+  return std::chrono::milliseconds(1 + static_cast<std::int64_t>(-tokens_ * 1000 / per_second_));
 }
 
 }  // namespace bootseal::host

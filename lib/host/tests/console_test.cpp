@@ -40,6 +40,30 @@ TEST(ConsoleLog, AReaderFollowsIt) {
   EXPECT_EQ(log.read(piece.run, piece.next, milliseconds(1)).text, "");
 }
 
+TEST(ConsoleLog, ANewReaderGetsTheTextAndThenWhatComesEachByteOnce) {
+  ConsoleLog log;
+  std::string said;
+  const auto say = [&](std::size_t bytes) {
+    std::string text(bytes, ' ');
+    for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>('a' + (said.size() + i) % 23);
+    log.append(text);
+    said += text;
+  };
+  for (int i = 0; i < 12; ++i) say(100'000);  // more than text() gives, less than is dropped
+  std::string expected = log.text();
+  std::string got;
+  ConsoleLog::Piece piece;
+  while (got.size() < expected.size() && !(piece = log.read(piece.run, piece.next, seconds(20))).text.empty())
+    got += piece.text;
+  EXPECT_EQ(got, expected);
+  for (int i = 0; i < 5; ++i) {
+    const std::size_t before = said.size();
+    say(1000 + static_cast<std::size_t>(i));
+    piece = log.read(piece.run, piece.next, seconds(20));
+    EXPECT_EQ(piece.text, said.substr(before));
+  }
+}
+
 TEST(ConsoleLog, ASlowReaderGoesOnWhereTheLogBegins) {
   ConsoleLog log;
   log.append("first");
@@ -77,6 +101,28 @@ TEST(ConsoleFile, StaysBoundedWhileItsWriterGoesOn) {
   EXPECT_EQ(file.read(), everything.substr(everything.size() - kConsoleLogBytes));
   ASSERT_TRUE(file.start_again());
   EXPECT_EQ(file.read(), "");
+}
+
+TEST(LogKeeper, KeepsFilesBoundedThatGrowWithoutAWord) {
+  const test::TemporaryFolder folder;
+  const auto loop = EventLoop::start().value();
+  WorkerPool pool(1);
+  const auto path = folder.path() / "qemu.log";
+  const UniqueFd qemu = open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0600).value();
+  const std::string much(2 * kConsoleLogBytes, 'x');
+  const auto keeper = LogKeeper::start(*loop, pool, milliseconds(5),
+                                       {ConsoleFile(folder.path() / "not-there"), ConsoleFile(path)});
+  for (const std::string last : {"first", "second"}) {
+    ASSERT_TRUE(write_all(qemu.get(), as_bytes(much)));
+    ASSERT_TRUE(write_all(qemu.get(), as_bytes(last)));  // too much with this
+    const auto deadline = std::chrono::steady_clock::now() + seconds(20);
+    while (std::filesystem::file_size(path) > kConsoleLogBytes && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::yield();
+    ASSERT_LE(std::filesystem::file_size(path), kConsoleLogBytes) << last;
+    const std::string kept = ConsoleFile(path).read();
+    EXPECT_EQ(kept.size(), kConsoleLogBytes);
+    EXPECT_TRUE(kept.ends_with("x" + last));
+  }
 }
 
 TEST(ConsoleFile, DoesNotFollowALink) {

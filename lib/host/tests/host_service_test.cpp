@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "bootseal/host/api.h"
+#include "bootseal/net/client.h"
 #include "vm_fixture.h"
 
 namespace bootseal::host::test {
@@ -163,6 +164,44 @@ TEST_F(HostTest, TheConsolesLogIsText) {
   EXPECT_EQ(response.body, "Welcome\r\n<script>");
   EXPECT_THAT(response.headers, testing::Contains(std::pair<std::string, std::string>(
                                     "Content-Type", "text/plain; charset=utf-8")));
+}
+
+// Reads from the console until it has said so many bytes.
+std::string hear(net::WebSocket& socket, std::size_t bytes) {
+  std::string heard;
+  while (heard.size() < bytes) {
+    const Result<std::string> message = socket.receive(std::chrono::seconds(20));
+    if (!message) {
+      ADD_FAILURE() << message.error().describe() << " after " << heard.size() << " bytes";
+      break;
+    }
+    heard += *message;
+  }
+  return heard;
+}
+
+TEST_F(HostTest, TheConsoleFirstRepeatsWhatItSaidAndThenGoesOn) {
+  Assignment one = numbered(1);
+  one.action = PowerAction::start;
+  one.request_id = "r";
+  call("PUT", path_of(one), body(one));
+  std::string said;
+  const auto say = [&](const std::string& text) {
+    machine().log.append(text);
+    said += text;
+  };
+  for (int i = 0; i < 20'000; ++i) say("line " + std::to_string(i) + "\r\n");
+  net::ServerOptions options;
+  options.unix_listener = listen_unix(folder_.path() / "hostd.sock").value();
+  auto server = net::Server::start(std::move(options), make_router(*service_, {})).value();
+  const auto client = net::Client::create({.unix_socket = folder_.path() / "hostd.sock"}).value();
+  auto socket = client->open_websocket(path_of(one) + "/console").value();
+  EXPECT_EQ(hear(*socket, said.size()), said);
+  const std::size_t before = said.size();
+  for (int i = 0; i < 100; ++i) say("more " + std::to_string(i) + "\r\n");
+  EXPECT_EQ(hear(*socket, said.size() - before), said.substr(before)) << "nothing is lost or comes twice";
+  socket->close();
+  server->stop(std::chrono::seconds(5));
 }
 
 TEST(VmProcesses, AreFoundByTheIdInTheirCommandLine) {

@@ -182,6 +182,38 @@ TEST_F(RateLimited, AFloodIsSlowedDownAndNothingIsLost) {
   EXPECT_EQ(count, 30U);
 }
 
+class BytesLimited : public PeerClientTest {
+ protected:
+  // Lines are free here.
+  BytesLimited() {
+    rate_ = LineRate{.per_second = 1e9, .burst = 1e9, .bytes_per_second = 1, .burst_bytes = 100'000};
+  }
+};
+
+TEST_F(BytesLimited, AFloodOfEmptyLinesIsNotReadForLong) {
+  // Far more than the socket's buffers hold: a peer that were read on could send all of it.
+  const std::string nothing(1 << 16, '\n');
+  const timeval limit{.tv_sec = 0, .tv_usec = 300'000};
+  ASSERT_EQ(::setsockopt(peer_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), 0);
+  std::size_t sent = 0;
+  ssize_t done = 0;
+  while (sent < (std::size_t{64} << 20) &&
+         (done = ::send(peer_.get(), nothing.data(), nothing.size(), MSG_NOSIGNAL)) > 0)
+    sent += static_cast<std::size_t>(done);
+  EXPECT_EQ(done, -1);
+  EXPECT_LT(sent, std::size_t{8} << 20);
+}
+
+TEST(TokenBucket, GivesCreditAndFillsWithTime) {
+  const TokenBucket::Time start{};
+  TokenBucket bucket(10, 100, start);
+  EXPECT_EQ(bucket.take(100, start).count(), 0);
+  EXPECT_EQ(bucket.take(5, start).count(), 501);
+  EXPECT_EQ(bucket.take(0, start + milliseconds(400)).count(), 101);
+  EXPECT_EQ(bucket.take(100, start + seconds(3600)).count(), 0) << "never more than its size";
+  EXPECT_EQ(bucket.take(1, start + seconds(3600)).count(), 101);
+}
+
 TEST(GuestdMessages, TheReadyLine) {
   EXPECT_EQ(parse_ready_line(R"({"event":"ready","generation":12})").value().value, 12U);
   const auto refused = parse_ready_line(

@@ -70,10 +70,27 @@ class StreamChannel : public std::enable_shared_from_this<StreamChannel> {
   bool paused_ = false;
 };
 
-// Lines a second a peer may send: reading pauses when it sends more.
+// What a peer may send: reading pauses when it sends more. Lines are what costs work, bytes are what costs
+// memory and copies, also those of empty lines and of a line that never ends.
 struct LineRate {
   double per_second = 20;
   double burst = 100;
+  double bytes_per_second = 1 << 20;
+  double burst_bytes = 4 << 20;
+};
+
+// A store that fills with time and is drawn on. Pure.
+class TokenBucket {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  TokenBucket(double per_second, double burst, Time now)
+      : per_second_(per_second), burst_(burst), tokens_(burst), last_(now) {}
+  // Takes `amount`, on credit when there is not so much. How long it takes until the debt is paid; 0 = none.
+  std::chrono::milliseconds take(double amount, Time now);
+
+ private:
+  double per_second_, burst_, tokens_;
+  Time last_;
 };
 
 // A StreamChannel cut into lines.
@@ -93,18 +110,11 @@ class LineChannel {
   }
 
  private:
-  LineChannel(std::size_t maximum_line, std::optional<LineRate> rate, Handlers handlers)
-      : splitter_(maximum_line),
-        rate_(rate),
-        tokens_(rate ? rate->burst : 0),
-        handlers_(std::move(handlers)) {}
+  LineChannel(std::size_t maximum_line, std::optional<LineRate> rate, Handlers handlers);
   void on_data(std::string_view data);
-  void take_token();
 
   LineSplitter splitter_;
-  std::optional<LineRate> rate_;
-  double tokens_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::optional<TokenBucket> lines_, bytes_;
   Handlers handlers_;
   std::shared_ptr<StreamChannel> stream_;
 };
