@@ -9,12 +9,14 @@
 #include "accelerator_cache.h"
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
+#include "display_text.h"
 #include "vm_confinement.h"
 
 namespace bootseal::host {
 namespace {
 
 constexpr std::chrono::seconds kProbeLimit{20};
+constexpr std::uint64_t kCacheFormat = 2;  // of accelerator.json; 2: reasons in words
 // The slot of the probe: the last one, which VMs get last.
 constexpr unsigned kProbeSlot = 64535;
 
@@ -113,15 +115,33 @@ Result<Accelerator> try_kvm(const QemuOptions& options, const std::string& machi
   if (spoken.firmware_ran)
     return Accelerator{AcceleratorKind::kvm, "the firmware was started under KVM with SMM"};
   const std::string words = last_line(log);
-  if (spoken.ended)
-    return Accelerator{AcceleratorKind::tcg, fmt::format("QEMU ended under KVM with SMM: {}",
-                                                         words.empty() ? "without a message" : words)};
+  log::warning("accelerator.kvm_unusable",
+               {{"qemuEnded", spoken.ended}, {"words", display_text(words, 300)}, {"log", log.native()}});
+  if (spoken.ended) return Accelerator{AcceleratorKind::tcg, explain_kvm_refusal(words)};
   return Accelerator{
       AcceleratorKind::tcg,
-      fmt::format("the firmware did not come up under KVM with SMM within {} s", kProbeLimit.count())};
+      fmt::format(
+          "KVM here cannot run Secure Boot guests: with System Management Mode (SMM), which keeps the "
+          "UEFI variables safe, the firmware did not come up within {} s",
+          kProbeLimit.count())};
 }
 
 }  // namespace
+
+std::string explain_kvm_refusal(std::string_view words) {
+  // "Could not access KVM kernel module: REASON" and then "failed to initialize kvm: REASON".
+  if (words.find("initialize kvm") != std::string_view::npos ||
+      words.find("KVM kernel module") != std::string_view::npos) {
+    const std::size_t colon = words.rfind(": ");
+    return fmt::format("KVM cannot be used: opening /dev/kvm failed{}",
+                       colon == std::string_view::npos
+                           ? std::string()
+                           : fmt::format(" ({})", display_text(words.substr(colon + 2), 100)));
+  }
+  return "KVM here cannot run Secure Boot guests: no System Management Mode (QEMU ended when the firmware "
+         "used "
+         "it; KVM inside of a virtual machine often lacks it)";
+}
 
 std::string current_boot_id() {
   const Result<Bytes> text = read_file("/proc/sys/kernel/random/boot_id", 100);
@@ -159,6 +179,8 @@ Accelerator known_accelerator(const QemuOptions& options, const HostFacts& facts
     BOOTSEAL_TRY(const Bytes text, read_file(file, 65536));
     BOOTSEAL_TRY(const json::Value value, json::parse(as_text(text)));
     BOOTSEAL_TRY(json::Reader reader, json::Reader::object(value, "the accelerator"));
+    BOOTSEAL_TRY(const std::uint64_t format, reader.unsigned_integer_or("formatVersion", 1));
+    if (format != kCacheFormat) return fail(ErrorCode::not_found, "of another hostd");
     BOOTSEAL_TRY(const std::string boot, reader.string("bootId"));
     BOOTSEAL_TRY(const std::string version, reader.string("hypervisorVersion"));
     BOOTSEAL_TRY(const std::string kind, reader.string("kind"));
@@ -171,7 +193,8 @@ Accelerator known_accelerator(const QemuOptions& options, const HostFacts& facts
   Accelerator accelerator = probe_accelerator(options, facts.machine_type);
   log::info("accelerator.probed",
             {{"kind", std::string(accelerator_name(accelerator.kind))}, {"reason", accelerator.reason}});
-  const json::Value value = json::Object{{"bootId", boot_id},
+  const json::Value value = json::Object{{"formatVersion", kCacheFormat},
+                                         {"bootId", boot_id},
                                          {"hypervisorVersion", facts.hypervisor_version},
                                          {"kind", accelerator_name(accelerator.kind)},
                                          {"reason", accelerator.reason}};

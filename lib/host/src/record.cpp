@@ -83,6 +83,12 @@ json::Value tpm_json(const TpmIdentity& tpm) {
                       {"akPublicSha256", tpm.ak_public_sha256}};
 }
 
+json::Value guest_json(const GuestSystem& guest) {
+  return json::Object{{"agentVersion", guest.agent_version},
+                      {"kernelRelease", guest.kernel_release},
+                      {"osName", guest.os_name}};
+}
+
 json::Value timings_json(const Timings& timings) {
   json::Object object;
   if (timings.create_to_running_ms) object["createToRunningMs"] = *timings.create_to_running_ms;
@@ -125,6 +131,17 @@ Status read_requests(json::Reader& reader, Record& record) {
     BOOTSEAL_TRY(PowerRequest power, read_request(request));
     record.earlier_requests.push_back(std::move(power));
   }
+  return {};
+}
+
+Status read_guest(json::Reader& reader, Record& record) {
+  BOOTSEAL_TRY(std::optional<json::Reader> guest, reader.optional_object("guest"));
+  if (!guest) return {};
+  GuestSystem system;
+  BOOTSEAL_TRY(system.agent_version, guest->string("agentVersion"));
+  BOOTSEAL_TRY(system.kernel_release, guest->string("kernelRelease"));
+  BOOTSEAL_TRY(system.os_name, guest->string("osName"));
+  record.guest = std::move(system);
   return {};
 }
 
@@ -181,6 +198,8 @@ Result<Record> read_record(json::Reader& reader) {
   record.generation = Generation{generation};
   BOOTSEAL_TRY(record.guest_state_bytes, reader.unsigned_integer("guestStateBytes"));
   BOOTSEAL_TRY(record.accelerator, reader.string("accelerator"));
+  BOOTSEAL_TRY(record.firmware, reader.string_or("firmware", ""));
+  BOOTSEAL_TRY_STATUS(read_guest(reader, record));
   BOOTSEAL_TRY(record.qemu, read_process(reader, "qemu"));
   BOOTSEAL_TRY(record.guestd, read_process(reader, "guestd"));
   BOOTSEAL_TRY_STATUS(read_boot(reader, record));
@@ -206,6 +225,7 @@ json::Value to_json(const Record& record) {
       {"generation", record.generation.value},
       {"guestStateBytes", record.guest_state_bytes},
       {"accelerator", record.accelerator},
+      {"firmware", record.firmware},
       {"qemu", process_json(record.qemu)},
       {"guestd", process_json(record.guestd)},
       {"boot", boot_json(record.boot)},
@@ -216,6 +236,7 @@ json::Value to_json(const Record& record) {
   json::Array earlier;
   for (const PowerRequest& request : record.earlier_requests) earlier.push_back(request_record(request));
   object["earlierRequests"] = std::move(earlier);
+  if (record.guest) object["guest"] = guest_json(*record.guest);
   if (record.stop_reason) object["stopReason"] = notice_json(*record.stop_reason);
   if (record.tpm) object["vtpm"] = tpm_json(*record.tpm);
   if (record.started) object["started"] = format_time(*record.started);
@@ -265,6 +286,8 @@ json::Value status_json(const Record& record, std::uint64_t revision) {
                                         {"sizeBytes", record.guest_state_bytes}};
   }
   if (record.tpm && record.assignment.vtpm) status["vtpm"] = tpm_json(*record.tpm);
+  if (record.guest) status["guest"] = guest_json(*record.guest);
+  if (!record.firmware.empty()) status["firmware"] = record.firmware;
   if (!record.attestation.is_null()) status["attestation"] = record.attestation;
   if (record.started) status["startedTime"] = format_time(*record.started);
   return status;

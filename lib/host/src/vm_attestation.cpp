@@ -16,6 +16,16 @@ std::string evidence_time_of(const json::Value& verdict) {
   return time != nullptr && time->is_string() ? std::string(time->get_string()) : std::string();
 }
 
+// A firmware that measures an empty version (EV_S_CRTM_VERSION), as Debian's does, is known to the host all
+// the same: by the package it was started from.
+json::Value with_firmware(json::Value verdict, const std::string& package) {
+  json::Object* object = verdict.if_object();
+  if (object == nullptr || package.empty()) return verdict;
+  json::Value& version = (*object)["firmwareVersion"];
+  if (!version.is_string() || version.get_string().empty()) version = package;
+  return verdict;
+}
+
 }  // namespace
 
 void Vm::set_plain_verdict(std::string_view status, std::string_view code, std::string_view severity,
@@ -128,7 +138,7 @@ void Vm::on_evidence(std::uint64_t run, const std::string& challenge_id,
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - run_started_)
           .count();
   update([&](Record& record) {
-    record.attestation = *verdict;
+    record.attestation = with_firmware(*verdict, record.firmware);
     if (!had_verdict_) record.timings.start_to_verdict_ms = taken;
   });
   had_verdict_ = true;
@@ -139,7 +149,7 @@ void Vm::on_evidence(std::uint64_t run, const std::string& challenge_id,
   attest_timer_ = strand_->post_after(environment_.options.attest_interval, [weak = weak_from_this()]() {
     if (const auto self = weak.lock()) self->attest_now(nullptr);
   });
-  answer_waiting(*verdict);
+  answer_waiting(record().attestation);
 }
 
 // Tries again later; a verdict that grew too old in the meantime is withdrawn.

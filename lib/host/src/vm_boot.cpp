@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <mutex>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/host/qemu_command.h"
@@ -22,25 +21,31 @@ namespace {
 constexpr std::chrono::milliseconds kSerialCheckDelay{250};
 constexpr std::uint64_t kRoomToSpare = std::uint64_t{64} << 20;
 
-// One dump in hostd's memory at a time, however many VMs fail to boot at once.
-std::mutex& dump_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
+// The guest's memory in the file that QEMU wrote. QEMU's uid owns the file and its folder and may still hold
+// it open: only a plain file of that uid is taken, and it is read piece by piece, since a mapping would end
+// hostd when somebody shortens the file.
+class MemoryDump final : public uefi::GuestMemory {
+ public:
+  static Result<MemoryDump> open(const std::filesystem::path& path, uid_t uid, std::uint64_t size) {
+    BOOTSEAL_TRY(UniqueFd fd, open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "looking at the memory dump");
+    if (!S_ISREG(status.st_mode) || status.st_uid != uid)
+      return fail(ErrorCode::corrupt, "the memory dump is no plain file of the virtual machine's uid");
+    return MemoryDump(
+        std::move(fd),
+        std::min<std::uint64_t>(size, static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0))));
+  }
+  [[nodiscard]] std::uint64_t size() const override { return size_; }
+  [[nodiscard]] bool read(std::uint64_t address, MutableByteSpan out) const override {
+    return read_exactly_at(fd_.get(), out, address).has_value();
+  }
 
-// QEMU wrote the file into a folder that its uid owns and may still hold it open: only a plain file of that
-// uid is taken, and it is copied, since a mapping would end hostd when somebody shortens the file.
-Result<Bytes> read_dump(const std::filesystem::path& path, uid_t uid, std::uint64_t size) {
-  BOOTSEAL_TRY(const UniqueFd fd, open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "looking at the memory dump");
-  if (!S_ISREG(status.st_mode) || status.st_uid != uid)
-    return fail(ErrorCode::corrupt, "the memory dump is no plain file of the virtual machine's uid");
-  Bytes memory(static_cast<std::size_t>(
-      std::min<std::uint64_t>(size, static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0)))));
-  BOOTSEAL_TRY_STATUS(read_exactly_at(fd.get(), memory, 0));
-  return memory;
-}
+ private:
+  MemoryDump(UniqueFd fd, std::uint64_t size) : fd_(std::move(fd)), size_(size) {}
+  UniqueFd fd_;
+  std::uint64_t size_;
+};
 
 void keep(const std::filesystem::path& file, ByteSpan content) {
   if (const Status kept = replace_file(file, content); !kept)
@@ -83,7 +88,10 @@ void Vm::on_reset(std::uint64_t run) {
   if (run != run_ || !running || record().power == PowerState::starting) return;
   log::info("vm.reset", {{"vm", record().assignment.vm.to_string()}});
   boot_mark_ = running->console().end();
-  update([&](Record& record) { record.boot = BootStatus{"Booting", "", "", "", environment_.clock.now()}; });
+  update([&](Record& record) {
+    record.boot = BootStatus{"Booting", "", "", "", environment_.clock.now()};
+    record.guest.reset();
+  });
   stop_attesting();
   begin_attestation();
   watch_boot();
@@ -102,8 +110,9 @@ void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {
   }
   agent_spoke_ = true;
   stop_watching_boot();
-  if (now.boot.outcome != "Booted") {
+  if (now.boot.outcome != "Booted" || !now.guest) {
     update([&](Record& record) {
+      record.guest = GuestSystem{hello.agent_version, hello.kernel_release, hello.os_name};
       record.boot = BootStatus{
           "Booted", "", "",
           fmt::format("the guest agent {} answered (kernel {})", hello.agent_version, hello.kernel_release),
@@ -138,20 +147,19 @@ void Vm::diagnose() {
     log::warning("boot_diagnostics.no_memory",
                  {{"vm", now.assignment.vm.to_string()}, {"reason", dumped.error().describe()}});
   const std::string serial = running->console().text_from(boot_mark_);
-  uefi::BootDiagnosis diagnosis;
-  Bytes event_log;
-  {
-    const std::lock_guard one_at_a_time(dump_mutex());
-    Bytes memory;
-    if (dumped) {
-      Result<Bytes> content =
-          read_dump(dump_file, sandbox::vm_uid(now.slot), low_memory_bytes(now.assignment.memory_mib));
-      if (content) memory = *std::move(content);
+  uefi::MemoryFindings findings;
+  if (dumped) {
+    const Result<MemoryDump> memory =
+        MemoryDump::open(dump_file, sandbox::vm_uid(now.slot), low_memory_bytes(now.assignment.memory_mib));
+    if (memory) {
+      findings = uefi::scan_memory(*memory);
+    } else {
+      log::warning("boot_diagnostics.dump_not_taken",
+                   {{"vm", now.assignment.vm.to_string()}, {"reason", memory.error().describe()}});
     }
-    ::unlink(dump_file.c_str());
-    diagnosis = uefi::diagnose_boot({.serial = serial, .memory = memory, .agent_spoke = agent_spoke_});
-    event_log = uefi::scan_memory(memory).event_log;
   }
+  ::unlink(dump_file.c_str());
+  uefi::BootDiagnosis diagnosis = uefi::diagnose_boot(serial, findings, agent_spoke_);
   // Names of files come from the guest's memory and its console.
   diagnosis.file = display_text(diagnosis.file, 300);
   diagnosis.message = display_text(diagnosis.message, 1000);
@@ -164,7 +172,7 @@ void Vm::diagnose() {
                                   {"file", diagnosis.file},
                                   {"message", diagnosis.message}});
   keep(paths_.boot_diagnostics() / "serial.txt", as_bytes(serial));
-  keep(paths_.boot_diagnostics() / "event-log.bin", event_log);
+  keep(paths_.boot_diagnostics() / "event-log.bin", findings.event_log);
   update([&](Record& record) {
     // For a refusal the component is who refused, and the file what.
     record.boot =

@@ -183,6 +183,8 @@ Status Vm::start_processes() {
     record.stop_reason.reset();
     record.boot = BootStatus{"Booting", "", "", "", environment_.clock.now()};
     record.accelerator = std::string(accelerator_name(environment_.hypervisor.facts().accelerator.kind));
+    record.firmware = environment_.hypervisor.facts().firmware_package;
+    record.guest.reset();
   });
   const Status started = [&]() -> Status {
     const Record now = record();

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "accelerator_cache.h"
+
 namespace bootseal::host {
 namespace {
 
@@ -184,6 +186,17 @@ TEST(LowMemory, EndsAtTheHole) {
   EXPECT_EQ(low_memory_bytes(2815), std::uint64_t{2815} << 20);
   EXPECT_EQ(low_memory_bytes(2816), std::uint64_t{2} << 30);
   EXPECT_EQ(low_memory_bytes(65536), std::uint64_t{2} << 30);
+}
+
+TEST(KvmRefusal, IsExplainedInWords) {
+  const std::string assertion =
+      "qemu-system-x86_64: ../target/i386/kvm/kvm.c:3015: kvm_buf_set_msrs: Assertion `ret == "
+      "cpu->kvm_msr_buf->nmsrs' failed.";
+  EXPECT_THAT(explain_kvm_refusal(assertion),
+              testing::StartsWith("KVM here cannot run Secure Boot guests: no System Management Mode ("));
+  EXPECT_THAT(explain_kvm_refusal(assertion), testing::Not(testing::HasSubstr("kvm.c")));
+  EXPECT_EQ(explain_kvm_refusal("qemu-system-x86_64: failed to initialize kvm: Permission denied"),
+            "KVM cannot be used: opening /dev/kvm failed (Permission denied)");
 }
 
 }  // namespace

@@ -132,6 +132,34 @@ TEST_F(VmTest, EvidenceOfTheAgentBecomesTheVerdictOfAttestd) {
   EXPECT_TRUE(record().timings.start_to_verdict_ms);
 }
 
+TEST_F(VmTest, AFirmwareThatMeasuresNoVersionIsNamedByItsPackage) {
+  start();
+  hello();
+  answer(evidence());
+  EXPECT_EQ(record().attestation.at("firmwareVersion").as_string(), "ovmf 2022.11-6+deb12u2");
+  EXPECT_EQ(vm_->status().at("firmware").as_string(), "ovmf 2022.11-6+deb12u2");
+  attestor_.measured_firmware = "edk2-stable202302";
+  vm_->attest([](const Result<json::Value>&) {});
+  executor_->run();
+  answer(evidence());
+  EXPECT_EQ(record().attestation.at("firmwareVersion").as_string(), "edk2-stable202302")
+      << "what was measured counts for more";
+}
+
+TEST_F(VmTest, TheStatusTellsWhatTheGuestIsUntilItMayBeAnother) {
+  start();
+  EXPECT_FALSE(vm_->status().get_object().contains("guest"));
+  machine().events.agent_hello({"1.0", "6.1.0-18-cloud-amd64", "Debian GNU/Linux 12 (bookworm)", "boot"});
+  executor_->run();
+  EXPECT_EQ(vm_->status().at("guest").at("osName").as_string(), "Debian GNU/Linux 12 (bookworm)");
+  EXPECT_EQ(vm_->status().at("guest").at("kernelRelease").as_string(), "6.1.0-18-cloud-amd64");
+  restart_hostd();
+  EXPECT_EQ(vm_->status().at("guest").at("agentVersion").as_string(), "1.0");
+  machine().events.reset();
+  executor_->run();
+  EXPECT_FALSE(vm_->status().get_object().contains("guest"));
+}
+
 TEST_F(VmTest, AVerdictIsRenewedEveryEightHours) {
   start();
   hello();

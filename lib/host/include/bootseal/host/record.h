@@ -21,6 +21,11 @@ struct PowerRequest {
 // How many requests a VM remembers besides the newest one.
 inline constexpr std::size_t kEarlierRequests = 16;
 
+// What the guest's agent says of its system: a claim of the guest, cut and cleaned.
+struct GuestSystem {
+  std::string agent_version, kernel_release, os_name;
+};
+
 struct Timings {
   std::optional<std::int64_t> create_to_running_ms;
   std::optional<std::int64_t> start_to_verdict_ms;
@@ -49,6 +54,8 @@ struct Record {
   std::optional<TpmIdentity> tpm;
   json::Value attestation;  // Verdict as attestd gave it; null = none
   std::string accelerator;  // "kvm" | "tcg" of the last start
+  std::string firmware;     // package and version of the firmware of the last start; "" when not known
+  std::optional<GuestSystem> guest;  // since the last start or reset
   std::optional<TimePoint> started;
   Timings timings;
   std::optional<ProcessIdentity> qemu, guestd;
