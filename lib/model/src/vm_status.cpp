@@ -59,10 +59,19 @@ json::Object power_entry(const VmStatus& status, const InstanceFacts& facts) {
   return status_entry("PowerState/" + state, "Info", "VM " + state, {}, facts.now);
 }
 
+// What the guest's agent says of its system; "" before it spoke.
+std::string guest_claim(const VmStatus& status, std::string_view field) {
+  const json::Value* guest = status.raw.if_contains("guest");
+  const json::Object* claims = guest != nullptr ? guest->if_object() : nullptr;
+  const json::Value* claim = claims != nullptr ? claims->if_contains(field) : nullptr;
+  return claim != nullptr && claim->is_string() ? std::string(claim->get_string()) : std::string();
+}
+
 json::Object agent_entry(const VmStatus& status, TimePoint now) {
   const bool ready = status.boot_outcome == "Booted" && status.power == "Running";
+  const std::string version = guest_claim(status, "agentVersion");
   json::Object agent;
-  agent["vmAgentVersion"] = ready ? "1" : "Unknown";
+  agent["vmAgentVersion"] = ready && !version.empty() ? version : "Unknown";
   agent["statuses"] = json::Array{status_entry(
       ready ? "ProvisioningState/succeeded" : "ProvisioningState/Unavailable", ready ? "Info" : "Warning",
       ready ? "Ready" : "Not Ready",
@@ -112,7 +121,10 @@ Result<VmStatus> VmStatus::parse(const json::Value& value) {
 json::Object instance_view(const VmStatus* status, const InstanceFacts& facts) {
   json::Object view;
   view["computerName"] = facts.computer_name;
-  if (!facts.os_name.empty()) view["osName"] = facts.os_name;
+  // What the guest itself says goes before what its image is called.
+  const std::string running_system = status != nullptr ? guest_claim(*status, "osName") : std::string();
+  if (const std::string& name = running_system.empty() ? facts.os_name : running_system; !name.empty())
+    view["osName"] = name;
   view["hyperVGeneration"] = "V2";
   json::Array statuses;
   statuses.emplace_back(provisioning_entry(status, facts));

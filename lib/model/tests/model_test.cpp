@@ -122,6 +122,18 @@ TEST(InstanceView, ShowsPowerStatesAsAzureDoes) {
   EXPECT_THAT(codes(instance_view(&running, facts)), ::testing::Contains("PowerState/unknown"));
 }
 
+TEST(InstanceView, NamesTheSystemThatRunsAndElseTheImagesName) {
+  const InstanceFacts facts{.provisioning_state = "Succeeded", .os_name = "debian-12-mini"};
+  EXPECT_EQ(instance_view(nullptr, facts).at("osName").as_string(), "debian-12-mini");
+  json::Object told = host_status().as_object();
+  told["boot"] = json::Object{{"outcome", "Booted"}};
+  told["guest"] = json::Object{{"agentVersion", "0.1.0"}, {"osName", "Debian GNU/Linux 12 (bookworm)"}};
+  const auto status = VmStatus::parse(told).value();
+  const json::Object view = instance_view(&status, facts);
+  EXPECT_EQ(view.at("osName").as_string(), "Debian GNU/Linux 12 (bookworm)");
+  EXPECT_EQ(view.at("vmAgent").at("vmAgentVersion").as_string(), "0.1.0");
+}
+
 TEST(Endpoints, HaveUniqueIdsAndPathsUnderOneMethod) {
   std::set<std::string> ids, routes;
   for (const Endpoint& endpoint : endpoints()) {
