@@ -108,6 +108,21 @@ def test_a_kill_is_carried_out_once(host):
     check(not alive(processes["qemu"]) and host.status(VM)["stopReason"]["code"] == "Killed", host.status(VM))
 
 
+def test_a_kill_after_other_requests_is_answered_when_nothing_runs_any_more(host):
+    for others in (["start"], ["start", "restart"], ["start", "stop", "start"]):
+        overtaken = [host.put(VM, action=action) for action in others]
+        kill = host.put(VM, action="kill")
+        check(host.wait_request(VM, kill)["state"] == "Succeeded", "killed")
+        running = [command for command in host.processes().values() if VM in command and "hostd" not in command.split()[0]]
+        check(not running, f"after {others} and a kill: {running}")
+        status = host.status(VM)
+        check(status["power"] == "Stopped" and status["processes"] == {}, status)
+        answers = {request["requestId"]: request for request in status["earlierRequests"]}
+        for request in overtaken:
+            answer = answers[request]
+            check(answer["state"] == "Succeeded" or (answer["error"]["code"] == "Conflict" and "superseded" in answer["error"]["message"]), answer)
+
+
 def test_guest_state_that_is_not_right_stops_the_start(host):
     path, kept = host.guest_state(VM), host.home / "kept.vmgs"
     good = path.read_bytes()
