@@ -170,7 +170,7 @@ TEST(ScanMemory, FindsNothingInMemoryWithoutFirmware) {
   EXPECT_FALSE(findings.system_table);
   EXPECT_THAT(findings.executions, IsEmpty());
   EXPECT_THAT(findings.event_log, IsEmpty());
-  EXPECT_FALSE(scan_memory({}).system_table);
+  EXPECT_FALSE(scan_memory(ByteSpan()).system_table);
 }
 
 // Counts what is asked of it; from `readable` on nothing can be read.
