@@ -1,11 +1,11 @@
 // bootseal-attestd: judges what guests say about how they booted.
 #include <CLI/CLI.hpp>
-#include <csignal>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/base/paths.h"
 #include "bootseal/log/log.h"
 #include "bootseal/net/client.h"
+#include "bootseal/net/daemon.h"
 #include "bootseal/sandbox/sandbox.h"
 #include "routes.h"
 
@@ -13,8 +13,7 @@ namespace {
 
 using namespace bootseal;
 
-constexpr std::chrono::milliseconds kStopGrace{5000};
-constexpr timespec kRetryInterval{0, 500'000'000};
+constexpr std::chrono::milliseconds kRetryInterval{500};
 
 Result<crypto::Certificate> fetch_site_ca(net::Client& vault) {
   BOOTSEAL_TRY(const json::Value answer, vault.call_json("GET", "/v1/ca"));
@@ -24,7 +23,7 @@ Result<crypto::Certificate> fetch_site_ca(net::Client& vault) {
 }
 
 // Asks until the vault answers or a stop signal comes (cancelled).
-Result<crypto::Certificate> wait_for_site_ca(const Paths& paths, const sigset_t& stop_signals) {
+Result<crypto::Certificate> wait_for_site_ca(const Paths& paths, const net::StopSignals& stop_signals) {
   net::ClientOptions options;
   options.unix_socket = paths.socket_of("vaultd");
   options.base_url = "http://vaultd";
@@ -35,19 +34,13 @@ Result<crypto::Certificate> wait_for_site_ca(const Paths& paths, const sigset_t&
     if (certificate) return certificate;
     if (!told) log::info("attest.waiting_for_vault", {{"reason", certificate.error().describe()}});
     told = true;
-    if (::sigtimedwait(&stop_signals, nullptr, &kRetryInterval) > 0)
+    if (stop_signals.wait_for(kRetryInterval))
       return fail(ErrorCode::cancelled, "stopped before the vault answered");
   }
 }
 
 Status serve() {
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGTERM);
-  sigaddset(&stop_signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-
+  const net::StopSignals stop_signals = net::StopSignals::block();
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   BOOTSEAL_TRY_STATUS(make_folder(paths.run, 0711));
   const std::filesystem::path socket = paths.socket_of("attestd");
@@ -66,17 +59,8 @@ Status serve() {
   if (!site_ca) return tl::unexpected(site_ca.error());
   attestd::Attestor attestor(*store, *site_ca);
 
-  net::ServerOptions options;
-  options.unix_listener = std::move(listener);
-  BOOTSEAL_TRY(const std::unique_ptr<net::Server> server,
-               net::Server::start(std::move(options), attestd::make_routes(attestor, callers)));
-  log::info("attest.serving", {{"socket", socket.string()}, {"ca", site_ca->subject()}});
-
-  int signal_number = 0;
-  ::sigwait(&stop_signals, &signal_number);
-  log::info("attest.stopping", {{"signal", signal_number}});
-  server->stop(kStopGrace);
-  return {};
+  return net::serve_until_stopped(std::move(listener), attestd::make_routes(attestor, callers), stop_signals,
+                                  "attest", {{"socket", socket.string()}, {"ca", site_ca->subject()}});
 }
 
 }  // namespace

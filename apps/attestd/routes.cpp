@@ -1,8 +1,8 @@
 #include "routes.h"
 
-#include <fmt/format.h>
-
 #include <functional>
+
+#include "bootseal/net/daemon.h"
 
 namespace bootseal::attestd {
 namespace {
@@ -13,27 +13,6 @@ using net::Response;
 enum Role : unsigned { kHost = 1, kControl = 2 };
 
 using Action = std::function<Result<Response>(const Request&, const VmId&)>;
-
-Status authorise(const Request& request, const Callers& callers, unsigned roles) {
-  const net::Peer& peer = request.peer;
-  if (peer.kind != net::Peer::Kind::unix_process) {
-    return fail(ErrorCode::unauthenticated,
-                "attestd answers processes of this machine on its Unix socket only");
-  }
-  const bool allowed = peer.uid == 0 || ((roles & kHost) != 0 && peer.uid == callers.hostd) ||
-                       ((roles & kControl) != 0 && peer.uid == callers.controld);
-  if (allowed) return {};
-  return fail(ErrorCode::permission_denied,
-              fmt::format("uid {} may not call {} {} of attestd", peer.uid, request.method, request.path));
-}
-
-Result<VmId> vm_of(const Request& request) {
-  Result<VmId> vm = VmId::parse(request.parameter("vmId"));
-  if (!vm)
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("\"{}\" is no id of a VM", request.parameter("vmId")));
-  return vm;
-}
 
 json::Value to_json(const attest::Challenge& challenge) {
   json::Array pcrs;
@@ -55,8 +34,10 @@ net::Router make_routes(Attestor& attestor, const Callers& callers) {
     router.on(std::move(method), std::move(path),
               [callers, roles, action = std::move(action)](const Request& request) {
                 const auto answer = [&]() -> Result<Response> {
-                  BOOTSEAL_TRY_STATUS(authorise(request, callers, roles));
-                  BOOTSEAL_TRY(const VmId vm, vm_of(request));
+                  const net::DaemonCaller known[] = {{"hostd", callers.hostd, kHost},
+                                                     {"controld", callers.controld, kControl}};
+                  BOOTSEAL_TRY_STATUS(net::authorise_process(request, known, roles, "attestd"));
+                  BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
                   return action(request, vm);
                 }();
                 return answer ? *answer : Response::from_error(answer.error());

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include "bootseal/base/paths.h"
 #include "bootseal/log/log.h"
 #include "bootseal/net/client.h"
+#include "bootseal/net/daemon.h"
 #include "bootseal/net/server.h"
 #include "bootseal/sandbox/sandbox.h"
 #include "listener.h"
@@ -27,13 +27,6 @@ constexpr std::chrono::milliseconds kStopGrace{3000};
 constexpr std::chrono::seconds kRenewalCheck{3600};
 constexpr std::chrono::seconds kFirstCertificateRetry{1};
 constexpr std::chrono::seconds kLastCertificateRetry{15};
-
-// The signal that ended the wait, or nullopt at the limit.
-std::optional<int> wait_for_signal(const sigset_t& signals, std::chrono::seconds limit) {
-  const timespec time{limit.count(), 0};
-  const int got = ::sigtimedwait(&signals, nullptr, &time);
-  return got > 0 ? std::optional(got) : std::nullopt;
-}
 
 std::vector<std::string> server_names(const controld::TcpListener& listener) {
   std::vector<std::string> names = {"localhost", "127.0.0.1"};
@@ -60,7 +53,7 @@ class Daemon {
  public:
   Daemon(Paths paths, Listeners listeners) : paths_(std::move(paths)), listeners_(std::move(listeners)) {}
 
-  Status run(const sigset_t& stop_signals) {
+  Status run(const net::StopSignals& stop_signals) {
     BOOTSEAL_TRY(auto plane, make_plane());
     BOOTSEAL_TRY(const auto vault, vault_client());
     controld::CertificateKeeper keeper(folder() / "tls", server_names(listeners_.tcp), *vault,
@@ -72,13 +65,13 @@ class Daemon {
         break;
       }
       log::warning("certificate.missing", {{"reason", certificate.error().describe()}});
-      if (wait_for_signal(stop_signals, retry)) return {};
+      if (stop_signals.wait_for(retry)) return {};
     }
     plane->start();
     BOOTSEAL_TRY(auto server, serve(*plane));
     log::info("control.serving",
               {{"endpoint", listeners_.tcp.endpoint()}, {"socket", paths_.socket_of("controld").string()}});
-    while (!wait_for_signal(stop_signals, kRenewalCheck)) {
+    while (!stop_signals.wait_for(kRenewalCheck)) {
       if (!keeper.is_due(certificate())) continue;
       auto renewed = keeper.get();
       if (!renewed || renewed->chain_pem == certificate().chain_pem) continue;
@@ -144,13 +137,7 @@ class Daemon {
 };
 
 Status run() {
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGTERM);
-  sigaddset(&stop_signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-
+  const net::StopSignals stop_signals = net::StopSignals::block();
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   BOOTSEAL_TRY_STATUS(make_folder(paths.run, 0711));
   const std::filesystem::path folder = paths.folder_of("controld");

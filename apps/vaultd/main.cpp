@@ -6,19 +6,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/base/paths.h"
 #include "bootseal/log/log.h"
+#include "bootseal/net/daemon.h"
 #include "bootseal/sandbox/sandbox.h"
 #include "routes.h"
 
 namespace {
 
 using namespace bootseal;
-
-constexpr std::chrono::milliseconds kStopGrace{5000};
 
 // Key bytes pass through buffers of HTTP and JSON too: as root, no page of this process is ever swapped out.
 // An ordinary user has no right to lock that much; crypto::Secret locks what it holds in any case.
@@ -47,13 +45,7 @@ Result<crypto::Secret> read_passphrase(int fd) {
 }
 
 Status serve(int passphrase_fd, bool begin_new_audit_chain) {
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGTERM);
-  sigaddset(&stop_signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-
+  const net::StopSignals stop_signals = net::StopSignals::block();
   lock_memory();
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   BOOTSEAL_TRY(const crypto::Secret passphrase, read_passphrase(passphrase_fd));
@@ -75,17 +67,9 @@ Status serve(int passphrase_fd, bool begin_new_audit_chain) {
   BOOTSEAL_TRY(const std::unique_ptr<vault::Vault> vault,
                vault::Vault::open({folder, {}}, passphrase, *store, *audit));
 
-  net::ServerOptions options;
-  options.unix_listener = std::move(listener);
-  BOOTSEAL_TRY(const std::unique_ptr<net::Server> server,
-               net::Server::start(std::move(options), vaultd::make_routes(*vault, callers)));
-  log::info("vault.serving", {{"socket", socket.string()}, {"ca", vault->ca_certificate().subject()}});
-
-  int signal_number = 0;
-  ::sigwait(&stop_signals, &signal_number);
-  log::info("vault.stopping", {{"signal", signal_number}});
-  server->stop(kStopGrace);
-  return {};
+  return net::serve_until_stopped(std::move(listener), vaultd::make_routes(*vault, callers), stop_signals,
+                                  "vault",
+                                  {{"socket", socket.string()}, {"ca", vault->ca_certificate().subject()}});
 }
 
 }  // namespace

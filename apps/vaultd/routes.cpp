@@ -1,8 +1,8 @@
 #include "routes.h"
 
-#include <fmt/format.h>
-
 #include <functional>
+
+#include "bootseal/net/daemon.h"
 
 namespace bootseal::vaultd {
 namespace {
@@ -14,39 +14,16 @@ using vault::KeyMetadata;
 using vault::Placement;
 using vault::Vault;
 
-enum Role : unsigned { kHost = 1, kControl = 2, kAttest = 4, kAny = 8 };
+enum Role : unsigned { kHost = 1, kControl = 2, kAttest = 4, kAny = net::kAnyCaller };
 
 using Action = std::function<Result<Response>(const Request&, const Caller&)>;
 
 Result<Caller> authorise(const Request& request, const Callers& callers, unsigned roles) {
-  const net::Peer& peer = request.peer;
-  if (peer.kind != net::Peer::Kind::unix_process) {
-    return fail(ErrorCode::unauthenticated,
-                "the vault answers processes of this machine on its Unix socket only");
-  }
-  const struct {
-    uid_t uid;
-    unsigned role;
-    std::string_view name;
-  } known[] = {{callers.hostd, kHost, "hostd"},
-               {callers.controld, kControl, "controld"},
-               {callers.attestd, kAttest, "attestd"}};
-  for (const auto& daemon : known) {
-    if (peer.uid == daemon.uid && (roles & (daemon.role | kAny)) != 0)
-      return Caller{fmt::format("{}(uid={})", daemon.name, peer.uid)};
-  }
-  if (peer.uid == 0) return Caller{"root(uid=0)"};
-  if ((roles & kAny) != 0) return Caller{fmt::format("uid={}", peer.uid)};
-  return fail(ErrorCode::permission_denied,
-              fmt::format("uid {} may not call {} {} of the vault", peer.uid, request.method, request.path));
-}
-
-Result<VmId> vm_of(const Request& request) {
-  Result<VmId> vm = VmId::parse(request.parameter("vmId"));
-  if (!vm)
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("\"{}\" is no id of a VM", request.parameter("vmId")));
-  return vm;
+  const net::DaemonCaller known[] = {{"hostd", callers.hostd, kHost},
+                                     {"controld", callers.controld, kControl},
+                                     {"attestd", callers.attestd, kAttest}};
+  BOOTSEAL_TRY(std::string name, net::authorise_process(request, known, roles, "the vault"));
+  return Caller{std::move(name)};
 }
 
 Result<Placement> read_placement(json::Reader& reader) {
@@ -84,7 +61,7 @@ void wipe_text(Text& text) {
 }
 
 Result<Response> issue_tpm_certificates(Vault& vault, const Request& request, const Caller& caller) {
-  BOOTSEAL_TRY(const VmId vm, vm_of(request));
+  BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
   BOOTSEAL_TRY(const json::Value body, request.json_body());
   BOOTSEAL_TRY(json::Reader reader, json::Reader::object(body, "the request"));
   BOOTSEAL_TRY(const Placement claim, read_placement(reader));
@@ -106,7 +83,7 @@ Result<Response> issue_tpm_certificates(Vault& vault, const Request& request, co
 void add_key_routes(const std::function<void(std::string, std::string, unsigned, Action)>& on, Vault& vault) {
   on("POST", "/v1/keys/{vmId}", kHost,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const Placement claim, placement_body(request));
        BOOTSEAL_TRY(const KeyMetadata key, vault.create_key(caller, vm, claim));
        return Response::json(201, to_json(key));
@@ -119,13 +96,13 @@ void add_key_routes(const std::function<void(std::string, std::string, unsigned,
   });
   on("GET", "/v1/keys/{vmId}", kHost | kControl,
      [&vault](const Request& request, const Caller&) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const KeyMetadata key, vault.key(vm));
        return Response::json(200, to_json(key));
      });
   on("POST", "/v1/keys/{vmId}/release", kHost,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const Placement claim, placement_body(request));
        BOOTSEAL_TRY(const vault::ReleasedKey released, vault.release(caller, vm, claim));
        std::string text = to_base64(released.key.view());
@@ -139,7 +116,7 @@ void add_key_routes(const std::function<void(std::string, std::string, unsigned,
      });
   on("PUT", "/v1/keys/{vmId}/generation", kHost,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const json::Value body, request.json_body());
        BOOTSEAL_TRY(json::Reader reader, json::Reader::object(body, "the generation"));
        BOOTSEAL_TRY(const Placement claim, read_placement(reader));
@@ -151,7 +128,7 @@ void add_key_routes(const std::function<void(std::string, std::string, unsigned,
      });
   on("DELETE", "/v1/keys/{vmId}", kHost | kControl,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const Placement claim, placement_body(request));
        BOOTSEAL_TRY_STATUS(vault.remove(caller, vm, claim));
        return Response::empty(204);
@@ -208,7 +185,7 @@ net::Router make_routes(Vault& vault, const Callers& callers) {
   };
   on("PUT", "/v1/placements/{vmId}", kControl,
      [&vault](const Request& request, const Caller& caller) -> Result<Response> {
-       BOOTSEAL_TRY(const VmId vm, vm_of(request));
+       BOOTSEAL_TRY(const VmId vm, net::vm_parameter(request));
        BOOTSEAL_TRY(const Placement wanted, placement_body(request));
        BOOTSEAL_TRY(const Placement placement, vault.place(caller, vm, wanted));
        return Response::json(200, {{"hostId", placement.host_id}, {"epoch", placement.epoch.value}});
