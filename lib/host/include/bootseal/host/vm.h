@@ -115,8 +115,6 @@ class Vm : public std::enable_shared_from_this<Vm> {
   // vm_power.cpp
   void act_on_request();
   void start();
-  Status start_processes();
-  Result<std::shared_ptr<GuestService>> start_guest(std::uint64_t run);
   void request_stop();
   void press_button();
   void stop_timed_out();
@@ -130,8 +128,14 @@ class Vm : public std::enable_shared_from_this<Vm> {
   Notice reason_of_end() const;
   void tell_vault();
   void note_generation(Generation generation);
+
+  // vm_start.cpp
+  Status start_processes();
+  Result<std::shared_ptr<GuestService>> start_guest(std::uint64_t run);
+  void begin_run(std::uint64_t run);
   MachineEvents machine_events(std::uint64_t run);
   GuestServiceEvents guest_events(std::uint64_t run);
+
   // vm_recovery.cpp
   void recover_now(const std::vector<ProcessIdentity>& strays);
   void recover_processes();
@@ -167,7 +171,6 @@ class Vm : public std::enable_shared_from_this<Vm> {
     vault_away_ = !answer && is_passing(answer.error());
     return answer;
   }
-  void begin_run(std::uint64_t run);
 
   const VmEnvironment& environment_;
   const VmId id_;
