@@ -11,6 +11,7 @@
 #include "bootseal/log/log.h"
 #include "route.h"
 #include "session.h"
+#include "tcp_acceptor.h"
 #include "tls.h"
 #include "websocket_threads.h"
 #include "worker_pool.h"
@@ -135,34 +136,7 @@ Status ServerImpl::open() {
 }
 
 Status ServerImpl::listen_tcp() {
-  ErrorValue error;
-  std::string what = "using the TCP listener";
-  if (options_.tcp_listener.valid()) {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    if (::getsockname(options_.tcp_listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-      return fail_errno(errno, what);
-    }
-    tcp_listener_.acceptor.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(),
-                                  options_.tcp_listener.get(), error);
-    if (error) return fail_errno(error.value(), what);
-    static_cast<void>(options_.tcp_listener.release());
-  } else {
-    what = fmt::format("listening on {} port {}", options_.tcp_address, options_.tcp_port);
-    const auto address = asio::ip::make_address(options_.tcp_address, error);
-    if (error) {
-      return fail(ErrorCode::invalid_argument,
-                  fmt::format("\"{}\" is no IP address to listen on", options_.tcp_address));
-    }
-    const asio::ip::tcp::endpoint endpoint(address, options_.tcp_port);
-    tcp_listener_.acceptor.open(endpoint.protocol(), error);
-    if (!error) tcp_listener_.acceptor.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) tcp_listener_.acceptor.bind(endpoint, error);
-    if (!error) tcp_listener_.acceptor.listen(asio::socket_base::max_listen_connections, error);
-  }
-  if (!error) tcp_listener_.acceptor.non_blocking(true, error);
-  if (!error) tcp_port_ = tcp_listener_.acceptor.local_endpoint(error).port();
-  if (error) return fail_errno(error.value(), what);
+  BOOTSEAL_TRY(tcp_port_, open_tcp_acceptor(options_, tcp_listener_.acceptor));
   return {};
 }
 
