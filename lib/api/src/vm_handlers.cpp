@@ -139,9 +139,24 @@ bool concerns_host(const VmRecord& before, const json::Object& after) {
          old_spec->security != new_spec->security;
 }
 
+// The security profile is what the firmware and the TPM begin a boot with: it changes between boots only.
+ArmStatus check_security_change(const Service& service, const VmRecord& before, const model::VmSpec& after) {
+  const auto old_spec = model::spec_of(before.desired);
+  if (!before.created || (old_spec && old_spec->security == after.security)) return {};
+  const auto status = service.board.get(before.vm_id);
+  if (status && status->power == "Stopped" && service.board.host_answers()) return {};
+  return model::refuse(
+      409, "OperationNotAllowed",
+      fmt::format("Changing property 'securityProfile.uefiSettings' is not allowed while the virtual machine "
+                  "'{}' is running. Deallocate the virtual machine and try again: `bootseal vm stop {}`.",
+                  before.id.name, before.id.name),
+      "securityProfile.uefiSettings");
+}
+
 ArmResult<Response> update_vm(Service& service, const Request& request, VmRecord record,
                               json::Object desired) {
   BOOTSEAL_ARM_TRY(const model::VmSpec spec, model::spec_of(desired));
+  BOOTSEAL_ARM_TRY_STATUS(check_security_change(service, record, spec));
   const bool host_matters = concerns_host(record, desired);
   if (host_matters) BOOTSEAL_ARM_TRY_STATUS(check_image(service, spec));
   if (desired != record.desired) ++record.version;

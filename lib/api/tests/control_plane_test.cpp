@@ -190,32 +190,6 @@ TEST_F(ControlPlaneTest, GuestStateIsResetOnlyForAStoppedVmAndWithItsId) {
             "Succeeded");
 }
 
-TEST_F(ControlPlaneTest, TagsChangeAtOnceAndASizeChangeReachesTheHost) {
-  ASSERT_EQ(outcome(put_vm("vm1")), "Succeeded");
-  const std::size_t before = host_.assignments();
-  const Reply tagged = call("PATCH", vm("vm1"), json::Object{{"tags", {{"a", "b"}}}});
-  EXPECT_EQ(tagged.status, 200) << tagged.text;
-  EXPECT_EQ(tagged.header("Azure-AsyncOperation"), "");
-  EXPECT_EQ(host_.assignments(), before);
-  EXPECT_EQ(outcome(call("PATCH", vm("vm1"),
-                         json::Object{{"properties", {{"hardwareProfile", {{"vmSize", "Standard_B2s"}}}}}})),
-            "Succeeded");
-  EXPECT_EQ(host_.assignment(vm_id("vm1"))->at("hardware").at("cpus").to_number<int>(), 2);
-  EXPECT_THAT(host_.carried_out(vm_id("vm1")), ElementsAre("start"));
-}
-
-TEST_F(ControlPlaneTest, PreconditionsProtectAgainstLostUpdates) {
-  ASSERT_EQ(outcome(put_vm("vm1")), "Succeeded");
-  const std::string etag = call("GET", vm("vm1")).header("ETag");
-  ASSERT_FALSE(etag.empty());
-  EXPECT_EQ(call("PATCH", vm("vm1"), json::Object{{"tags", {{"a", "1"}}}}, {{"If-Match", etag}}).status, 200);
-  const Reply late = call("PATCH", vm("vm1"), json::Object{{"tags", {{"a", "2"}}}}, {{"If-Match", etag}});
-  EXPECT_EQ(late.status, 412);
-  EXPECT_THAT(late.error(), HasSubstr("PreconditionFailed"));
-  EXPECT_EQ(put_vm("vm1", "mini", nullptr, {{"If-None-Match", "*"}}).status, 412);
-  EXPECT_EQ(call("DELETE", vm("vm1"), nullptr, {{"If-Match", "\"other\""}}).status, 412);
-}
-
 TEST_F(ControlPlaneTest, WrongRequestsAreRefusedAndChangeNothing) {
   make_image(folder_ / "images", "gen1", "Standard");
   make_image(folder_ / "images", "large", "TrustedLaunchSupported", 4096);

@@ -1,22 +1,7 @@
-#include "bootseal/model/endpoint.h"
-#include "bootseal/model/virtual_machine.h"
+#include "endpoint_parts.h"
 
 namespace bootseal::model {
 namespace {
-
-const std::string kSubscription = "/subscriptions/{subscriptionId}";
-const std::string kGroup = kSubscription + "/resourceGroups/{resourceGroupName}";
-const std::string kVms = kGroup + "/providers/Microsoft.Compute/virtualMachines";
-const std::string kVm = kVms + "/{vmName}";
-const std::string kComputeLocation = kSubscription + "/providers/Microsoft.Compute/locations/{location}";
-
-SchemaRef text() {
-  return string_schema();
-}
-
-SchemaRef list_of(const std::string& name, const SchemaRef& items) {
-  return object_schema(name, {{"value", array_schema(items), true}, {"nextLink", text()}});
-}
 
 SchemaRef subscription() {
   return object_schema("Subscription", {{"id", text()},
@@ -52,15 +37,6 @@ SchemaRef operation() {
                                      {"properties", properties}});
 }
 
-SchemaRef vm_size_schema() {
-  return object_schema("VirtualMachineSize", {{"name", text()},
-                                              {"numberOfCores", integer_schema()},
-                                              {"memoryInMB", integer_schema()},
-                                              {"osDiskSizeInMB", integer_schema()},
-                                              {"resourceDiskSizeInMB", integer_schema()},
-                                              {"maxDataDiskCount", integer_schema()}});
-}
-
 SchemaRef image() {
   return object_schema("Image", {{"id", text()},
                                  {"name", text()},
@@ -81,29 +57,6 @@ SchemaRef site_status() {
                                       {"images", integer_schema()},
                                       {"virtualMachines", integer_schema()},
                                       {"serverCertificate", any_schema()}});
-}
-
-Answer ok(SchemaRef schema, std::string description = "Done") {
-  return {200, std::move(description), std::move(schema)};
-}
-Answer accepted() {
-  return {202, "Accepted; poll the operation", nullptr, "application/json", true};
-}
-Answer absent() {
-  return {204, "There is none", nullptr};
-}
-
-Endpoint action(std::string id, const std::string& name, std::string summary) {
-  return {"VirtualMachines_" + std::move(id),
-          "POST",
-          kVm + "/" + name,
-          std::move(summary),
-          {},
-          true,
-          false,
-          {},
-          nullptr,
-          {accepted()}};
 }
 
 std::vector<Endpoint> subscriptions_and_groups() {
@@ -180,140 +133,6 @@ std::vector<Endpoint> subscriptions_and_groups() {
        nullptr,
        {accepted(), absent()}},
   };
-}
-
-std::vector<Endpoint> virtual_machines() {
-  const SchemaRef vm = virtual_machine_schema();
-  const QueryParameter expand = {"$expand", enum_schema({"instanceView", "userData"}), false,
-                                 "instanceView adds what the host says"};
-  std::vector<Endpoint> list = {
-      {"VirtualMachines_ListAll",
-       "GET",
-       kSubscription + "/providers/Microsoft.Compute/virtualMachines",
-       "The VMs of all groups",
-       {},
-       true,
-       false,
-       {expand},
-       nullptr,
-       {ok(list_of("VirtualMachineList", vm))}},
-      {"VirtualMachines_List",
-       "GET",
-       kVms,
-       "The VMs of a group",
-       {},
-       true,
-       false,
-       {expand},
-       nullptr,
-       {ok(list_of("VirtualMachineList", vm))}},
-      {"VirtualMachines_Get", "GET", kVm, "One VM", {}, true, false, {expand}, nullptr, {ok(vm)}},
-      {"VirtualMachines_CreateOrUpdate",
-       "PUT",
-       kVm,
-       "Makes and starts a VM, or changes one; If-Match and If-None-Match are honoured",
-       {},
-       true,
-       false,
-       {},
-       vm,
-       {{200, "Updating", vm, "application/json", true}, {201, "Creating", vm, "application/json", true}}},
-      {"VirtualMachines_Update",
-       "PATCH",
-       kVm,
-       "Changes tags, or the size from the next start on; If-Match is honoured",
-       {},
-       true,
-       false,
-       {},
-       virtual_machine_update_schema(),
-       {{200, "Updating", vm, "application/json", true}}},
-      {"VirtualMachines_Delete",
-       "DELETE",
-       kVm,
-       "Deletes a VM with its disk, its guest state and its key",
-       {},
-       true,
-       false,
-       {{"forceDeletion", boolean_schema(), false,
-         "Taken, and without effect: a deletion never waits for the guest"}},
-       nullptr,
-       {accepted(), absent()}},
-      {"VirtualMachines_InstanceView",
-       "GET",
-       kVm + "/instanceView",
-       "What the host says about a VM",
-       {},
-       true,
-       false,
-       {},
-       nullptr,
-       {ok(any_schema(), "The instance view")}},
-      action("Start", "start", "Starts a VM; success when it is running already"),
-      action("PowerOff", "powerOff", "Shuts a VM down as its power button would"),
-      action("Deallocate", "deallocate", "As powerOff; the VM then shows as deallocated"),
-      action("Restart", "restart", "Shuts a VM down and starts it again"),
-      action("Attest", "attest", "Asks the guest for fresh evidence; the operation's output is the verdict"),
-      {"VirtualMachines_ResetGuestState",
-       "POST",
-       kVm + "/resetGuestState",
-       "Gives a stopped VM a new TPM and new variables; what was sealed to the old ones is lost",
-       {},
-       true,
-       false,
-       {},
-       object_schema("ResetGuestStateRequest",
-                     {{"confirm", string_schema(64), true, false, "The VM's vmId"}}),
-       {accepted()}},
-      {"VirtualMachines_RetrieveBootDiagnosticsData",
-       "POST",
-       kVm + "/retrieveBootDiagnosticsData",
-       "Where the serial log can be read",
-       {},
-       true,
-       false,
-       {},
-       nullptr,
-       {ok(object_schema("BootDiagnosticsData",
-                         {{"serialConsoleLogBlobUri", text()}, {"consoleScreenshotBlobUri", text()}}))}},
-      {"VirtualMachines_SerialLog",
-       "GET",
-       kVm + "/serialLog",
-       "The bounded log of the serial console",
-       {},
-       false,
-       false,
-       {},
-       nullptr,
-       {{200, "The log", nullptr, "text/plain"}}},
-      {"VirtualMachines_Console",
-       "GET",
-       kVm + "/console",
-       "A WebSocket to the serial console: first what the log holds, then both ways",
-       {},
-       false,
-       true,
-       {},
-       nullptr,
-       {{101, "The WebSocket", nullptr}}},
-      {"VirtualMachines_ListAvailableSizes",
-       "GET",
-       kVm + "/vmSizes",
-       "The sizes a VM can be changed to",
-       {},
-       true,
-       false,
-       {},
-       nullptr,
-       {ok(list_of("VirtualMachineSizeList", vm_size_schema()))}},
-  };
-  for (Endpoint& endpoint : list) {
-    if (endpoint.operation_id == "VirtualMachines_PowerOff") {
-      endpoint.query.push_back(
-          {"skipShutdown", boolean_schema(), false, "true ends the VM at once, without asking the guest"});
-    }
-  }
-  return list;
 }
 
 std::vector<Endpoint> catalogue_and_operations() {
@@ -416,7 +235,7 @@ const std::vector<Endpoint>& endpoints() {
   static const std::vector<Endpoint> all = [] {
     std::vector<Endpoint> list;
     for (std::vector<Endpoint> part :
-         {subscriptions_and_groups(), virtual_machines(), catalogue_and_operations()}) {
+         {subscriptions_and_groups(), virtual_machine_endpoints(), catalogue_and_operations()}) {
       list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
     }
     return list;

@@ -66,10 +66,6 @@ ArmResult<SecurityProfile> resolve_security(const json::Object* asked,
       result.secure_boot = value->get_bool();
     if (const json::Value* value = uefi->if_contains("vTpmEnabled")) result.vtpm = value->get_bool();
   }
-  if (existing && existing->vtpm != result.vtpm) {
-    return change_refused("securityProfile.uefiSettings.vTpmEnabled",
-                          "The vTPM is made with the VM and goes with it; make a new VM.");
-  }
   if (existing && existing->secure_boot != result.secure_boot) {
     return change_refused("securityProfile.uefiSettings.secureBootEnabled",
                           "The signature databases and the Secure Boot switch are sealed into the guest "

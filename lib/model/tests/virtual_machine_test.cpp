@@ -173,13 +173,24 @@ TEST(VirtualMachine, WhatIsFixedAtCreationCannotChange) {
               HasSubstr("PropertyChangeNotAllowed: Changing property 'imageReference'"));
   EXPECT_THAT(refusal(body(R"({"securityType":"Standard"})"), &existing),
               HasSubstr("PropertyChangeNotAllowed"));
-  EXPECT_THAT(refusal(body(R"({"uefiSettings":{"vTpmEnabled":false}})"), &existing),
-              HasSubstr("PropertyChangeNotAllowed"));
   EXPECT_THAT(refusal(body(R"({"uefiSettings":{"secureBootEnabled":false}})"), &existing),
               HasSubstr("PropertyChangeNotAllowed"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"computerName":"renamed"})"), &existing),
               HasSubstr("osProfile.computerName"));
   EXPECT_EQ(refusal(body(R"({"uefiSettings":{"secureBootEnabled":true}})"), &existing), "accepted");
+}
+
+TEST(VirtualMachine, TheVtpmCanBeTakenAwayAndGivenBack) {
+  const json::Object existing = made(body());
+  const json::Value off = *json::parse(
+      R"({"properties":{"securityProfile":{"uefiSettings":{"secureBootEnabled":true,"vTpmEnabled":false}}}})");
+  const auto without = desired_from_patch(off, kId, existing);
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_FALSE(spec_of(*without)->security.vtpm);
+  EXPECT_TRUE(spec_of(*without)->security.secure_boot);
+  const auto with = desired_from_put(body(R"({"uefiSettings":{"vTpmEnabled":true}})"), kId, &*without);
+  ASSERT_TRUE(with) << with.error().message;
+  EXPECT_TRUE(spec_of(*with)->security.vtpm);
 }
 
 TEST(VirtualMachine, APatchReplacesTagsAndLeavesTheRest) {

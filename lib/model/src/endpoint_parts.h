@@ -1,0 +1,45 @@
+// What the lists of endpoints are made of.
+#pragma once
+
+#include "bootseal/model/endpoint.h"
+
+namespace bootseal::model {
+
+inline const std::string kSubscription = "/subscriptions/{subscriptionId}";
+inline const std::string kGroup = kSubscription + "/resourceGroups/{resourceGroupName}";
+inline const std::string kVms = kGroup + "/providers/Microsoft.Compute/virtualMachines";
+inline const std::string kVm = kVms + "/{vmName}";
+inline const std::string kComputeLocation =
+    kSubscription + "/providers/Microsoft.Compute/locations/{location}";
+
+inline SchemaRef text() {
+  return string_schema();
+}
+
+inline SchemaRef list_of(const std::string& name, const SchemaRef& items) {
+  return object_schema(name, {{"value", array_schema(items), true}, {"nextLink", text()}});
+}
+
+inline Answer ok(SchemaRef schema, std::string description = "Done") {
+  return {200, std::move(description), std::move(schema)};
+}
+inline Answer accepted() {
+  return {202, "Accepted; poll the operation", nullptr, "application/json", true};
+}
+inline Answer absent() {
+  return {204, "There is none", nullptr};
+}
+
+inline SchemaRef vm_size_schema() {
+  return object_schema("VirtualMachineSize", {{"name", text()},
+                                              {"numberOfCores", integer_schema()},
+                                              {"memoryInMB", integer_schema()},
+                                              {"osDiskSizeInMB", integer_schema()},
+                                              {"resourceDiskSizeInMB", integer_schema()},
+                                              {"maxDataDiskCount", integer_schema()}});
+}
+
+// Virtual machines and the actions on them.
+std::vector<Endpoint> virtual_machine_endpoints();
+
+}  // namespace bootseal::model
