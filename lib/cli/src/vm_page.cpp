@@ -82,7 +82,12 @@ std::string component_text(const json::Value& component) {
   if (!signer.empty()) text += ", signed by " + signer;
   if (const std::string file = text_at(component, {"file"}); !file.empty()) text += " (" + file + ")";
   text += ", sha256 " + text_at(component, {"sha256"}).substr(0, kShownHash);
-  if (text_at(component, {"inBaseline"}) == "false") text += ", NOT in the baseline";
+  const std::string role = text_at(component, {"role"});
+  const bool measured_by_grub =
+      role == "grubConfig" || role == "initrd" || role == "file" || role == "kernelCommandLine";
+  if (text_at(component, {"inBaseline"}) == "true") text += ", as in the image";
+  if (text_at(component, {"inBaseline"}) == "false")
+    text += measured_by_grub ? ", changed since the image was made" : ", NOT in the baseline";
   return text;
 }
 

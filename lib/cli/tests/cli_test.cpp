@@ -79,7 +79,8 @@ json::Value vm() {
       "attestation":{"status":"Healthy","evidenceTime":"2026-11-21T11:59:48Z","secureBoot":"Enabled","kernelCommandLine":"/vmlinuz console=ttyS0 quiet",
         "firmwareVersion":"2022.11","reasons":[{"severity":"info","code":"a","message":"every check passed"},{"severity":"failure","component":"grub","message":"unknown\u001b[31m"}],
         "bootChain":[{"role":"shim","file":"/EFI/BOOT/BOOTX64.EFI","sha256":"0123456789abcdef0123456789abcdef","signer":"Microsoft","version":"15.8","inBaseline":true},
-                     {"role":"grub","file":"","sha256":"ff","signer":"","version":"2.06","inBaseline":false}]}}}})");
+                     {"role":"grub","file":"","sha256":"ff","signer":"","version":"2.06","inBaseline":false},
+                     {"role":"initrd","file":"/initrd.gz","sha256":"aa","signer":"","version":"","inBaseline":false}]}}}})");
 }
 
 TEST(VmPage, SaysInWordsWhatTheResourceHolds) {
@@ -89,7 +90,8 @@ TEST(VmPage, SaysInWordsWhatTheResourceHolds) {
         "failure: grub: unknown", "Enabled, as the firmware measured it",
         "2.0, EK certificate issued by CN=Bootseal site CA 1",
         "sealed with AES-256-GCM under key 6ba7b810, generation 214",
-        "shim 15.8, signed by Microsoft (/EFI/BOOT/BOOTX64.EFI), sha256 0123456789abcdef",
+        "shim 15.8, signed by Microsoft (/EFI/BOOT/BOOTX64.EFI), sha256 0123456789abcdef, as in the image",
+        "initrd (/initrd.gz), sha256 aa, changed since the image was made",
         "grub 2.06, sha256 ff, NOT in the baseline", "/vmlinuz console=ttyS0 quiet",
         "debian-12-mini 1.0.0"}) {
     EXPECT_THAT(page, HasSubstr(wanted));
