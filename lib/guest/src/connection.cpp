@@ -3,14 +3,30 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
 namespace bootseal::guest {
 
+Connection::Connection(UniqueFd socket) : socket_(std::move(socket)) {
+  struct stat status {};
+  is_socket_ = ::fstat(fd(), &status) != 0 || S_ISSOCK(status.st_mode);
+  if (!is_socket_) static_cast<void>(make_nonblocking(fd()));  // a device that refuses is read after poll()
+}
+
 std::optional<ReceivedWithFd> Connection::receive() {
   pollfd entry{fd(), POLLIN, 0};
   if (::poll(&entry, 1, 0) <= 0) return ReceivedWithFd{};
+  if (!is_socket_) {
+    ReceivedWithFd received;
+    received.data.resize(kReadSize);
+    const ssize_t count = ::read(fd(), received.data.data(), received.data.size());
+    if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) return std::nullopt;
+    received.data.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return received;
+  }
   Result<ReceivedWithFd> received = receive_with_fd(fd(), kReadSize);
   if (!received || received->data.empty()) return std::nullopt;
   return *std::move(received);
@@ -21,7 +37,8 @@ bool Connection::send_pending() {
   bool alive = true;
   while (sent < output_.size()) {
     const ssize_t count =
-        ::send(fd(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        is_socket_ ? ::send(fd(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT)
+                   : ::write(fd(), output_.data() + sent, output_.size() - sent);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
       alive = errno == EAGAIN || errno == EWOULDBLOCK;

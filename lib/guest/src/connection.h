@@ -1,4 +1,5 @@
-// A connected stream socket in the poll loop, with the output that the peer has not taken yet. Never blocks.
+// A connected stream socket (or a character device) in the poll loop, with the output that the peer has not
+// taken yet. Never blocks.
 #pragma once
 
 #include <optional>
@@ -9,7 +10,7 @@ namespace bootseal::guest {
 
 class Connection {
  public:
-  explicit Connection(UniqueFd socket) : socket_(std::move(socket)) {}
+  explicit Connection(UniqueFd socket);
 
   [[nodiscard]] int fd() const { return socket_.get(); }
   // What waits to be sent; the protocols append to it.
@@ -29,6 +30,7 @@ class Connection {
 
  private:
   UniqueFd socket_;
+  bool is_socket_ = true;
   Bytes output_;
 };
 

@@ -44,7 +44,7 @@ const PrivateFile& file_of(Blob blob) {
 }
 
 // What can be done about each refusal; the last sentence of its message.
-std::string remedy(ErrorCode code) {
+std::string remedy_at_a_site(ErrorCode code) {
   const std::string_view last_resort =
       "if there is no such copy, `bootseal vm reset-guest-state NAME` makes a new TPM and new firmware "
       "variables (what is sealed to the "
@@ -72,19 +72,44 @@ std::string remedy(ErrorCode code) {
   }
 }
 
+std::string remedy_for_swtpm(ErrorCode code) {
+  const std::string_view last_resort =
+      "if there is no such copy, `bootseal-swtpm-setup --overwrite` makes a new TPM (what is sealed to the "
+      "old one is lost)";
+  switch (code) {
+    case ErrorCode::guest_state_foreign:
+      return fmt::format("put this TPM's own file back at this path; {}", last_resort);
+    case ErrorCode::guest_state_wrong_key:
+      return "give the --key it was made with (and none when it was made without)";
+    case ErrorCode::guest_state_stale:
+      return fmt::format(
+          "put the newest copy of the file back at this path; to go on from this older one knowingly, remove "
+          "the file .bootseal-swtpm beside it; {}",
+          last_resort);
+    default:
+      return fmt::format("put an undamaged copy of the file back at this path; {}", last_resort);
+  }
+}
+
 // Where and for whom, for messages.
 struct Place {
   std::string name;  // of the file
   VmId vm;
+  Audience audience = Audience::site;
 
+  [[nodiscard]] std::string subject() const {
+    if (audience == Audience::swtpm) return fmt::format("TPM state file {}", name);
+    return fmt::format("guest state file {} of VM {}", name, vm.to_string());
+  }
   [[nodiscard]] tl::unexpected<Error> refuse(ErrorCode code, std::string_view what) const {
-    return fail(
-        code, fmt::format("guest state file {} of VM {}: {}; {}", name, vm.to_string(), what, remedy(code)));
+    return fail(code,
+                fmt::format("{}: {}; {}", subject(), what,
+                            audience == Audience::swtpm ? remedy_for_swtpm(code) : remedy_at_a_site(code)));
   }
   // As they are: errors of the machine and of the caller. Damage becomes a refusal.
   [[nodiscard]] tl::unexpected<Error> pass(const Error& error) const {
     if (error.code == ErrorCode::corrupt) return refuse(ErrorCode::guest_state_damaged, error.describe());
-    return tl::unexpected(error.wrap(fmt::format("guest state file {} of VM {}", name, vm.to_string())));
+    return tl::unexpected(error.wrap(subject()));
   }
 };
 
@@ -124,21 +149,19 @@ class StoredGuestState final : public GuestState {
                               content.size(), file.maximum_size));
     }
     if (failure_) {
-      return fail(
-          ErrorCode::conflict,
-          fmt::format("guest state file {} of VM {} takes no more changes after a failed one; its last whole "
-                      "state is kept, start the VM again to go on from it",
-                      place_.name, place_.vm.to_string()),
-          *failure_);
+      return fail(ErrorCode::conflict,
+                  fmt::format("{} takes no more changes after a failed one; its last whole "
+                              "state is kept, start the VM again to go on from it",
+                              place_.subject()),
+                  *failure_);
     }
     const Generation next{generation_.value + 1};
     Bytes bytes = put_in_envelope({.kind = file.kind, .vm = place_.vm, .generation = next}, content);
     const Status written = store_.write(file.id, bytes, Protection::encrypted);
     crypto::wipe(bytes);
     if (!written) {
-      failure_ =
-          written.error().wrap(fmt::format("writing {} (generation {}) to the guest state file {} of VM {}",
-                                           file.name, next.value, place_.name, place_.vm.to_string()));
+      failure_ = written.error().wrap(
+          fmt::format("writing {} (generation {}) to the {}", file.name, next.value, place_.subject()));
       return tl::unexpected(*failure_);
     }
     generation_ = next;
@@ -165,10 +188,8 @@ class FileLock {
         return fail_errno(errno, fmt::format("locking the guest state file {}", place.name));
       return fail(
           ErrorCode::conflict,
-          fmt::format(
-              "guest state file {} of VM {} is in use by another process; stop the VM (or the tool) that "
-              "holds it first",
-              place.name, place.vm.to_string()));
+          fmt::format("{} is in use by another process; stop the VM (or the tool) that holds it first",
+                      place.subject()));
     }
     return std::shared_ptr<void>(std::make_shared<FileLock>(std::move(copy)));
   }
@@ -198,6 +219,12 @@ std::string name_of(int fd) {
   return error ? fmt::format("(descriptor {})", fd) : target.native();
 }
 
+Place place_of(const UniqueFd& fd, const VmId& vm, const Wording& wording) {
+  return {.name = wording.file.empty() ? name_of(fd.get()) : wording.file,
+          .vm = vm,
+          .audience = wording.audience};
+}
+
 Result<std::shared_ptr<void>> check_and_lock(const UniqueFd& fd, const Place& place) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "looking at the guest state file");
@@ -211,9 +238,7 @@ Result<std::shared_ptr<void>> check_and_lock(const UniqueFd& fd, const Place& pl
   return FileLock::take(fd.get(), place);
 }
 
-// Refuses a store that names another VM in its unsealed VM_UNIQUE_ID, before its key is looked at: the
-// message is better.
-Status check_unique_id(Store& store, const Place& place) {
+Result<VmId> read_unique_id(Store& store, const Place& place) {
   if (!store.query(FileId::vm_unique_id)) {
     return place.refuse(ErrorCode::guest_state_damaged,
                         "it is a guest state store, and does not say of which VM (no VM_UNIQUE_ID)");
@@ -224,8 +249,14 @@ Status check_unique_id(Store& store, const Place& place) {
     return place.refuse(ErrorCode::guest_state_damaged,
                         fmt::format("its VM_UNIQUE_ID has {} bytes", content->size()));
   }
-  const Guid found = Guid::from_windows_layout(std::span(*content).first<sizeof(Guid)>());
-  if (found != place.vm.guid) {
+  return VmId{Guid::from_windows_layout(std::span(*content).first<sizeof(Guid)>())};
+}
+
+// Refuses a store that names another VM in its unsealed VM_UNIQUE_ID, before its key is looked at: the
+// message is better.
+Status check_unique_id(Store& store, const Place& place) {
+  BOOTSEAL_TRY(const VmId found, read_unique_id(store, place));
+  if (found != place.vm) {
     return place.refuse(ErrorCode::guest_state_foreign,
                         fmt::format("it belongs to VM {}", found.to_string()));
   }
@@ -238,9 +269,13 @@ Status unlock(Store& store, const crypto::Secret& key, const Place& place) {
   const Status unlocked = store.unlock(key.view());
   if (unlocked) return {};
   if (unlocked.error().code == ErrorCode::permission_denied) {
-    return place.refuse(ErrorCode::guest_state_wrong_key,
-                        "the key that the vault holds for this VM does not open it (it names this VM, so it "
-                        "was sealed under an earlier key, or its key slots are damaged)");
+    return place.refuse(
+        ErrorCode::guest_state_wrong_key,
+        place.audience == Audience::swtpm
+            ? "the key does not open it (it was sealed under another one, or without one, or "
+              "its key slots are damaged)"
+            : "the key that the vault holds for this VM does not open it (it names this VM, so it "
+              "was sealed under an earlier key, or its key slots are damaged)");
   }
   return place.pass(unlocked.error());
 }
@@ -290,9 +325,10 @@ Result<Generation> check_blobs(Store& store, Generation minimum, const Place& pl
   if (highest < minimum) {
     return place.refuse(
         ErrorCode::guest_state_stale,
-        fmt::format("it is of generation {} ({}), and the vault was told of generation {}: it is an "
-                    "old copy",
-                    highest.value, fmt::join(found, ", "), minimum.value));
+        fmt::format("it is of generation {} ({}), and {} of generation {}: it is an old copy", highest.value,
+                    fmt::join(found, ", "),
+                    place.audience == Audience::swtpm ? "there was one" : "the vault was told",
+                    minimum.value));
   }
   return highest;
 }
@@ -301,8 +337,9 @@ Result<Generation> check_blobs(Store& store, Generation minimum, const Place& pl
 
 Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                        const crypto::Secret& key, std::string name,
-                                                       std::shared_ptr<void> lock, Generation after) {
-  Place place{.name = std::move(name), .vm = vm};
+                                                       std::shared_ptr<void> lock, Generation after,
+                                                       Audience audience) {
+  Place place{.name = std::move(name), .vm = vm, .audience = audience};
   const auto make = [&]() -> Result<Store> {
     BOOTSEAL_TRY(Store store, Store::format(std::move(device), Container::fixed_vhd));
     BOOTSEAL_TRY_STATUS(store.set_first_key(key.view()));
@@ -320,8 +357,9 @@ Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Dev
 
 Result<std::unique_ptr<GuestState>> open_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                      const crypto::Secret& key, Generation minimum,
-                                                     std::string name, std::shared_ptr<void> lock) {
-  Place place{.name = std::move(name), .vm = vm};
+                                                     std::string name, std::shared_ptr<void> lock,
+                                                     Audience audience) {
+  Place place{.name = std::move(name), .vm = vm, .audience = audience};
   const auto examination = Store::examine(*device, Container::fixed_vhd);
   if (!examination) return place.pass(examination.error());
   if (examination->condition == vmgs::Condition::empty) {
@@ -340,21 +378,36 @@ Result<std::unique_ptr<GuestState>> open_guest_state(std::unique_ptr<vmgs::Devic
 }
 
 Result<std::unique_ptr<GuestState>> GuestState::format(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
-                                                       Generation after) {
-  const Place place{.name = name_of(fd.get()), .vm = vm};
+                                                       Generation after, const Wording& wording) {
+  const Place place = place_of(fd, vm, wording);
   BOOTSEAL_TRY(std::shared_ptr<void> lock, check_and_lock(fd, place));
   auto device = vmgs::FileDevice::create(std::move(fd), vmgs::kDefaultBodySize + vmgs::kFooterSize);
   if (!device) return place.pass(device.error());
-  return format_guest_state(*std::move(device), vm, key, place.name, std::move(lock), after);
+  return format_guest_state(*std::move(device), vm, key, place.name, std::move(lock), after,
+                            wording.audience);
 }
 
 Result<std::unique_ptr<GuestState>> GuestState::open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
-                                                     Generation minimum) {
-  const Place place{.name = name_of(fd.get()), .vm = vm};
+                                                     Generation minimum, const Wording& wording) {
+  const Place place = place_of(fd, vm, wording);
   BOOTSEAL_TRY(std::shared_ptr<void> lock, check_and_lock(fd, place));
   auto device = vmgs::FileDevice::open(std::move(fd));
   if (!device) return place.pass(device.error());
-  return open_guest_state(*std::move(device), vm, key, minimum, place.name, std::move(lock));
+  return open_guest_state(*std::move(device), vm, key, minimum, place.name, std::move(lock),
+                          wording.audience);
+}
+
+Result<VmId> GuestState::named_vm(const UniqueFd& fd, const Wording& wording) {
+  const Place place = place_of(fd, {}, wording);
+  UniqueFd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return fail_errno(errno, "duplicating the descriptor of the guest state file");
+  auto device = vmgs::FileDevice::open(std::move(copy));
+  if (!device) return place.pass(device.error());
+  Result<Store> store = Store::open(*std::move(device), Container::fixed_vhd);
+  if (!store && store.error().code == ErrorCode::not_found)
+    return place.refuse(ErrorCode::guest_state_missing, store.error().describe());
+  if (!store) return place.pass(store.error());
+  return read_unique_id(*store, place);
 }
 
 }  // namespace bootseal::guest

@@ -11,9 +11,11 @@ namespace bootseal::guest {
 Result<std::unique_ptr<GuestState>> format_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                        const crypto::Secret& key, std::string name,
                                                        std::shared_ptr<void> lock = nullptr,
-                                                       Generation after = {});
+                                                       Generation after = {},
+                                                       Audience audience = Audience::site);
 Result<std::unique_ptr<GuestState>> open_guest_state(std::unique_ptr<vmgs::Device> device, const VmId& vm,
                                                      const crypto::Secret& key, Generation minimum,
-                                                     std::string name, std::shared_ptr<void> lock = nullptr);
+                                                     std::string name, std::shared_ptr<void> lock = nullptr,
+                                                     Audience audience = Audience::site);
 
 }  // namespace bootseal::guest

@@ -23,6 +23,7 @@ std::string_view name_of(Blob blob) {
 
 Status StateKeeper::commit(Blob blob, ByteSpan content) {
   if (failure_) return tl::unexpected(*failure_);
+  if (!state_) return fail(ErrorCode::unavailable, "no guest state is open");
   if (const auto committed = state_->commit(blob, content); !committed)
     return remember_failure(committed.error(), name_of(blob));
   if (blob == Blob::tpm_permanent) ++tpm_commits_;
@@ -32,6 +33,7 @@ Status StateKeeper::commit(Blob blob, ByteSpan content) {
 
 Status StateKeeper::advance() {
   if (failure_) return tl::unexpected(*failure_);
+  if (!state_) return fail(ErrorCode::unavailable, "no guest state is open");
   if (const auto advanced = state_->advance(); !advanced)
     return remember_failure(advanced.error(), "the start of this run");
   return {};

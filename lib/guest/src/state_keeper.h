@@ -14,7 +14,17 @@ class StateKeeper {
  public:
   explicit StateKeeper(std::unique_ptr<GuestState> state) : state_(std::move(state)) {}
 
-  [[nodiscard]] Result<std::optional<Bytes>> read(Blob blob) { return state_->read(blob); }
+  // Goes on with another state (or without one, until the next call); only while the TPM is off.
+  void replace(std::unique_ptr<GuestState> state) {
+    state_ = std::move(state);
+    failure_.reset();
+  }
+  [[nodiscard]] bool has_state() const { return state_ != nullptr; }
+
+  [[nodiscard]] Result<std::optional<Bytes>> read(Blob blob) {
+    if (!state_) return fail(ErrorCode::unavailable, "no guest state is open");
+    return state_->read(blob);
+  }
   // On disk when it returns. After the first failure every further commit fails with the same error: what is
   // in memory and what is on disk have parted, and nothing may be acknowledged on top of that.
   Status commit(Blob blob, ByteSpan content);
@@ -22,7 +32,7 @@ class StateKeeper {
   // A commit that changes nothing but the generation.
   Status advance();
 
-  [[nodiscard]] Generation generation() const { return state_->generation(); }
+  [[nodiscard]] Generation generation() const { return state_ ? state_->generation() : Generation{}; }
   [[nodiscard]] std::uint64_t tpm_commits() const { return tpm_commits_; }
   [[nodiscard]] std::uint64_t variable_commits() const { return variable_commits_; }
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }

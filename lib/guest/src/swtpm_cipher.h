@@ -5,6 +5,7 @@
 
 #include "bootseal/base/bytes.h"
 #include "bootseal/crypto/secret.h"
+#include "bootseal/guest/swtpm_key.h"
 
 namespace bootseal::guest {
 
@@ -25,10 +26,5 @@ Result<Bytes> swtpm_decrypt(ByteSpan key, ByteSpan data, ByteSpan hmac, ByteSpan
 // Of files from before swtpm 0.2: no vector, no HMAC, and SHA-256 of the content in front of it. Errors as
 // swtpm_decrypt.
 Result<Bytes> swtpm_decrypt_version1(ByteSpan key, ByteSpan data);
-
-// The key of a passphrase, `size` bytes: PBKDF2-HMAC-SHA512 with 1000 rounds and the salt "swtpm", or the
-// head of the passphrase's SHA-512.
-crypto::Secret swtpm_key_from_passphrase_pbkdf2(ByteSpan passphrase, std::size_t size);
-crypto::Secret swtpm_key_from_passphrase_sha512(ByteSpan passphrase, std::size_t size);
 
 }  // namespace bootseal::guest

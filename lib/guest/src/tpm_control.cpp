@@ -144,7 +144,7 @@ void TpmControlSession::execute(std::uint32_t command, ByteReader body, Bytes& o
       engine_.power_off();
       return put(output, {kTpmSuccess});
     case kGetTpmEstablished:
-      return put(output, {profile_.established_needs_running ? when_running : kTpmSuccess,
+      return put(output, {profile_.wrong_order_is_an_error ? when_running : kTpmSuccess,
                           engine_.established() ? 0x01000000U : 0U});
     case kSetLocality:
     case kResetTpmEstablished: {
@@ -178,8 +178,10 @@ void TpmControlSession::execute(std::uint32_t command, ByteReader body, Bytes& o
       return put(output, {fd.valid() && host_.take_data_channel(std::move(fd)) ? kTpmSuccess : kTpmIoError});
     }
     case kSetBufferSize: {
-      const TpmEngine::BufferSize size = engine_.buffer_size(word(body));
-      return put(output, {kTpmSuccess, size.used, size.minimum, size.maximum});
+      const std::uint32_t wanted = word(body);
+      const bool late = profile_.wrong_order_is_an_error && wanted != 0 && engine_.running();
+      const TpmEngine::BufferSize size = engine_.buffer_size(wanted);
+      return put(output, {late ? kTpmBadOrdinal : kTpmSuccess, size.used, size.minimum, size.maximum});
     }
     case kGetInfo:
       return get_information(body, output);

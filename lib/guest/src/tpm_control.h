@@ -39,9 +39,9 @@ struct TpmControlProfile {
   std::uint32_t capabilities = 0x17FFF;
   std::uint32_t configuration = 0x1;  // GET_CONFIG: 1 = the state lies encrypted, 2 = it migrates encrypted
   std::uint8_t highest_locality = 4;
-  // GET_TPMESTABLISHED says that the TPM is off instead of "not established", as swtpm does (its answer has
-  // 4 bytes then; ours has all 8 either way).
-  bool established_needs_running = false;
+  // GET_TPMESTABLISHED while the TPM is off and SET_BUFFERSIZE while it is on are errors, as with swtpm; in a
+  // full answer, where swtpm's has 4 bytes. Without this they succeed and change nothing.
+  bool wrong_order_is_an_error = false;
   const StateKeys* keys = nullptr;  // of the blobs that come and go; outlives the session
 };
 

@@ -5,36 +5,76 @@ namespace {
 
 constexpr std::size_t kSizeFieldEnd = 6;
 constexpr std::size_t kHeaderSize = 10;
+constexpr std::size_t kFrameSize = 9;
+constexpr std::uint32_t kSendCommand = 8;           // no TPM command begins with these four bytes
+constexpr std::uint32_t kSetLocality = 0x20001000;  // TPM2_CC_SET_LOCALITY, linux/vtpm_proxy.h
+constexpr std::uint32_t kTpm2ResponseLocality = 0x907;
+constexpr std::uint32_t kTpm2ResponseInsufficient = 0x9A;
+constexpr std::uint32_t kTpm2Success = 0;
+
+void drop_front(Bytes& bytes, std::size_t count) {
+  bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+}
 
 }  // namespace
 
 void TpmDataSession::receive(ByteSpan data, Time now, Bytes& output) {
   if (buffer_.empty()) started_ = now;
   append(buffer_, data);
-  while (buffer_.size() >= kSizeFieldEnd) {
+  while (take_framing() && buffer_.size() >= kSizeFieldEnd) {
     const std::size_t size = load_be32(buffer_, 2);
     if (size < kHeaderSize || size > kMaxCommandSize) {
       // Where the next command begins is not known. QEMU waits for each answer, so there is none yet.
       buffer_.clear();
-      append(output, tpm2_error_response(kTpm2ResponseCommandSize));
-      return;
+      return respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
     }
     if (buffer_.size() < size) return;
-    append(output, engine_.execute(ByteSpan(buffer_).first(size)));
-    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(size));
+    respond(execute(ByteSpan(buffer_).first(size)), output);
+    drop_front(buffer_, size);
     started_ = now;
   }
 }
 
+// False while it cannot be told whether a frame comes first.
+bool TpmDataSession::take_framing() {
+  if (!profile_.framing || framed_) return true;
+  if (buffer_.size() < sizeof(std::uint32_t)) return false;
+  if (load_be32(buffer_, 0) != kSendCommand) return true;
+  if (buffer_.size() < kFrameSize) return false;
+  const auto locality = std::to_integer<std::uint8_t>(buffer_[4]);
+  if (locality <= profile_.highest_locality) engine_.set_locality(locality);
+  framed_ = true;
+  drop_front(buffer_, kFrameSize);
+  return true;
+}
+
+Bytes TpmDataSession::execute(ByteSpan command) {
+  if (!profile_.set_locality_command || !engine_.running() || load_be32(command, 6) != kSetLocality)
+    return engine_.execute(command);
+  if (!profile_.allow_set_locality) return tpm2_error_response(kTpm2ResponseFailure);
+  if (command.size() <= kHeaderSize) return tpm2_error_response(kTpm2ResponseInsufficient);
+  const auto locality = std::to_integer<std::uint8_t>(command[kHeaderSize]);
+  if (locality > profile_.highest_locality) return tpm2_error_response(kTpm2ResponseLocality);
+  engine_.set_locality(locality);
+  return tpm2_error_response(kTpm2Success);
+}
+
+void TpmDataSession::respond(ByteSpan response, Bytes& output) {
+  if (!std::exchange(framed_, false)) return append(output, response);
+  ByteWriter framed;
+  framed.be32(static_cast<std::uint32_t>(response.size())).bytes(response).be32(0);
+  append(output, framed.view());
+}
+
 std::optional<TpmDataSession::Time> TpmDataSession::deadline() const {
-  if (buffer_.empty()) return std::nullopt;
+  if (buffer_.empty() && !framed_) return std::nullopt;
   return started_ + kCommandLimit;
 }
 
 void TpmDataSession::give_up_if_late(Time now, Bytes& output) {
-  if (buffer_.empty() || now < started_ + kCommandLimit) return;
+  if ((buffer_.empty() && !framed_) || now < started_ + kCommandLimit) return;
   buffer_.clear();
-  append(output, tpm2_error_response(kTpm2ResponseCommandSize));
+  respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
 }
 
 }  // namespace bootseal::guest

@@ -12,6 +12,17 @@
 
 namespace bootseal::guest {
 
+// What swtpm's data channel can do beyond that of QEMU.
+struct TpmDataProfile {
+  // TCG's framing is understood: {8, locality u8, size u32} before a command, {size u32} before and {0 u32}
+  // after its response (tpm_ioctl.h, SEND_COMMAND_HEADER).
+  bool framing = false;
+  // TPM2_CC_SET_LOCALITY of Linux' vTPM proxy, which is no TPM command: handled here, or refused.
+  bool set_locality_command = false;
+  bool allow_set_locality = false;
+  std::uint8_t highest_locality = 4;
+};
+
 class TpmDataSession {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -20,7 +31,8 @@ class TpmDataSession {
   static constexpr std::size_t kMaxCommandSize = 4096;
 
   // `engine` outlives the session.
-  explicit TpmDataSession(TpmEngine& engine) : engine_(engine) {}
+  explicit TpmDataSession(TpmEngine& engine, TpmDataProfile profile = {})
+      : engine_(engine), profile_(profile) {}
 
   // Bytes as they arrive; responses are appended to `output`.
   void receive(ByteSpan data, Time now, Bytes& output);
@@ -29,7 +41,13 @@ class TpmDataSession {
   void give_up_if_late(Time now, Bytes& output);
 
  private:
+  bool take_framing();
+  Bytes execute(ByteSpan command);
+  void respond(ByteSpan response, Bytes& output);
+
   TpmEngine& engine_;
+  TpmDataProfile profile_;
+  bool framed_ = false;  // the command at the front of buffer_ came with TCG's framing
   Bytes buffer_;
   Time started_{};
 };

@@ -280,12 +280,21 @@ TpmResult TpmEngine::keep_volatile_state() {
   return result;
 }
 
+void TpmEngine::set_kept_volatile_state(Bytes state) {
+  crypto::wipe(kept_volatile_);
+  kept_volatile_ = std::move(state);
+}
+
 TpmResult TpmEngine::get_state(TpmStateKind kind, Bytes& state) {
   if (!running_) return kTpmBadOrdinal;
   if (kind == TpmStateKind::save_state) return kTpmRetry;  // TPM 1.2 only
   LibraryBuffer buffer;
   const TPM_RESULT result = TPMLIB_GetState(library_kind(kind), &buffer.data, &buffer.size);
-  if (result == TPM_SUCCESS) state = to_bytes(buffer.view());
+  if (result != TPM_SUCCESS) return result;
+  state = to_bytes(buffer.view());
+  // Somebody goes on from here, as from a TPM that never stopped: a TPM2_Shutdown would only make the
+  // permanent state differ from the one that the volatile state belongs to.
+  if (kind == TpmStateKind::volatile_state) shutdown_due_ = false;
   return result;
 }
 

@@ -72,6 +72,8 @@ class TpmEngine final : public tpm::Transport {
   TpmResult hash_end();
   // Keeps the volatile state in memory for the next power_on().
   TpmResult keep_volatile_state();
+  // The same for a state from elsewhere; empty = none. Any time.
+  void set_kept_volatile_state(Bytes state);
   // The bare libtpms state, for migration; kTpmRetry when there is none of this kind.
   TpmResult get_state(TpmStateKind kind, Bytes& state);
 

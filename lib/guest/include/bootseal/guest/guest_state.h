@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/base/ids.h"
@@ -24,6 +25,16 @@ enum class Blob : std::uint8_t {
   description = 3,
 };
 
+// Who reads the messages: the operator of a Bootseal site, with its vault, or whoever runs bootseal-swtpm,
+// where the key is a file and the VM id one that the file was given when it was made.
+enum class Audience : std::uint8_t { site, swtpm };
+
+// How messages about a file are written.
+struct Wording {
+  Audience audience = Audience::site;
+  std::string file;  // its name; empty: found out from the descriptor
+};
+
 class GuestState {
  public:
   // Formats the empty regular file `fd` (open for reading and writing; its 4 MiB are allocated at once),
@@ -32,7 +43,7 @@ class GuestState {
   // file is not empty, invalid_argument (descriptor, key), conflict when another process holds the file,
   // io_error, exhausted. A file that an error leaves behind is removed and made anew.
   static Result<std::unique_ptr<GuestState>> format(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
-                                                    Generation after = {});
+                                                    Generation after = {}, const Wording& wording = {});
 
   // Opens and checks everything; changes nothing on disk. Errors, each with its remedy in the message:
   //   guest_state_missing   the file is empty (0 bytes) or holds no store
@@ -47,7 +58,10 @@ class GuestState {
   // The lock belongs to the open file description: whoever hands `fd` over closes its own copy, or keeps the
   // file locked.
   static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
-                                                  Generation minimum);
+                                                  Generation minimum, const Wording& wording = {});
+  // The VM that the file names in the clear, not authenticated; open() says whether it is right. Errors:
+  // guest_state_missing and guest_state_damaged as open(), io_error.
+  static Result<VmId> named_vm(const UniqueFd& fd, const Wording& wording = {});
 
   virtual ~GuestState() = default;
   [[nodiscard]] virtual Generation generation() const = 0;

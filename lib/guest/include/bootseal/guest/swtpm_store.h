@@ -1,0 +1,112 @@
+// The state of bootseal-swtpm: our guest state where swtpm keeps its own (docs/bootseal-swtpm.md).
+//
+// In a directory it is the file tpm2-00.permall, a sealed VMGS store under swtpm's name, so that programs
+// which look for that name find it and swtpm, which cannot read it, does not silently make a new TPM beside
+// it. Beside it: tpm2-00.volatilestate (sealed likewise, only after STORE_VOLATILE), .lock (as swtpm's) and
+// .bootseal-swtpm, which remembers that there was a TPM here, which one, and its generation.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bootseal/guest/guest_state.h"
+
+namespace bootseal::guest {
+
+struct SwtpmLocation {
+  // The file of the state: DIR/tpm2-00.permall, or the one that a file:// URI names.
+  std::filesystem::path file;
+  // False for file://, where there is only that file: what is remembered beside it in a directory is not.
+  bool in_directory = true;
+  mode_t mode = 0640;  // of files that are made
+
+  static SwtpmLocation directory(const std::filesystem::path& folder, mode_t mode = 0640);
+  // "dir://PATH" or "file://PATH". Errors: invalid_argument.
+  static Result<SwtpmLocation> from_uri(std::string_view uri, mode_t mode = 0640);
+
+  [[nodiscard]] std::filesystem::path volatile_file() const;
+  [[nodiscard]] std::filesystem::path lock_file() const;    // in_directory only
+  [[nodiscard]] std::filesystem::path memory_file() const;  // in_directory only
+};
+
+// What lies at a location, as far as it can be told without a key.
+enum class SwtpmContent : std::uint8_t { nothing, ours, foreign };
+
+class SwtpmStore {
+ public:
+  // `key` is the user's, 16 or 32 bytes; without one the state is sealed under a key that anybody can know
+  // (it finds damage, and hides and protects nothing).
+  SwtpmStore(SwtpmLocation location, const crypto::Secret* key);
+
+  [[nodiscard]] const SwtpmLocation& location() const { return location_; }
+
+  enum class WhenMissing : std::uint8_t {
+    make,      // a new state where there never was one; where there was one that is gone, refuse
+    make_for,  // the same for a state that is about to be put in: also where there was one
+  };
+  // Locks and opens the state. Errors: those of GuestState::open; guest_state_missing when there was a state
+  // and its file is gone; unsupported when the file is swtpm's own (import it); not_found for a missing
+  // directory; conflict when another process has it.
+  Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
+  // Whether the file is still the one that was opened last.
+  [[nodiscard]] bool is_current() const;
+
+  // Remembers the generation beside the file, so that an older copy of the file alone is recognised. In a
+  // directory, after open(). Errors: io_error.
+  Status remember(Generation generation);
+
+  // Volatile state, sealed for this TPM and for the permanent state that it was stored with.
+  Status write_volatile(ByteSpan state, ByteSpan permanent);
+  struct Volatile {
+    Bytes state;              // empty: none, or not used
+    std::string ignored_why;  // when there is one that belongs to another permanent state
+  };
+  // Errors: guest_state_damaged, io_error.
+  Result<Volatile> read_volatile(ByteSpan permanent);
+  Status remove_volatile();
+
+  // Forgets what was there: removes state, volatile state and memory, for --overwrite. Errors: conflict when
+  // another process has it, io_error.
+  Status remove_all();
+
+  struct NamedState {
+    std::string name;  // "permall", "volatilestate"
+    std::uint64_t size = 0;
+  };
+  // As swtpm's --print-states. Errors: io_error.
+  [[nodiscard]] Result<std::vector<NamedState>> list() const;
+  [[nodiscard]] Result<SwtpmContent> content() const;
+
+  // Takes over the state that swtpm left at the location (its files, plain or encrypted with the key): the
+  // old files stay beside ours with ".swtpm" added to their names. Nothing has changed after an error.
+  // Errors: not_found when there is none, already_exists when our state or the renamed file is there, those
+  // of swtpm's envelope (state_envelope.h), guest_state_damaged when libtpms does not take it, io_error.
+  Status import_swtpm();
+
+ private:
+  struct Memory {
+    VmId vm;
+    Generation generation;
+  };
+  [[nodiscard]] Result<std::optional<Memory>> read_memory() const;
+  Status lock();
+  // `fill` runs before the new state takes the file's name; an error of it leaves all as it was.
+  Result<std::unique_ptr<GuestState>> make(const VmId& vm, Generation after,
+                                           const std::function<Status(GuestState&)>& fill = {});
+  Status replace_by(ByteSpan permanent, ByteSpan volatile_state);
+  [[nodiscard]] crypto::Secret volatile_key() const;
+
+  SwtpmLocation location_;
+  Wording wording_;
+  crypto::Secret seal_key_;  // 32 bytes
+  const crypto::Secret* user_key_;
+  std::optional<VmId> vm_;
+  UniqueFd lock_;
+  UniqueFd opened_;  // O_PATH of the state's file
+  std::optional<Generation> remembered_;
+};
+
+}  // namespace bootseal::guest

@@ -1,0 +1,155 @@
+#include "swtpm_import.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "bootseal/guest/swtpm_store.h"
+#include "state_envelope.h"
+#include "tpm_engine.h"
+
+namespace bootseal::guest {
+namespace {
+
+constexpr std::uint64_t kLinearMagic = 0x737774706d6c696e;  // "swtpmlin"
+constexpr std::uint8_t kLinearVersion = 1;
+constexpr std::size_t kLinearEntry = 12;
+constexpr std::size_t kLinearHead = 12;
+constexpr std::size_t kMaximumFile = std::size_t{4} << 20;
+constexpr std::string_view kKeptSuffix = ".swtpm";
+
+Result<std::optional<Bytes>> read_if_there(const std::filesystem::path& path) {
+  Result<Bytes> content = read_file(path, kMaximumFile);
+  if (!content && content.error().code == ErrorCode::not_found) return std::nullopt;
+  if (!content) return tl::unexpected(content.error());
+  return std::optional<Bytes>(*std::move(content));
+}
+
+// Lets libtpms judge the states without starting a TPM from them.
+Status check_with_library(const BareStates& states) {
+  StateKeeper none(nullptr);
+  TpmEngine engine(none, TpmEngine::WhenMissing::refuse, [](const std::string&) {});
+  if (const TpmResult result = engine.set_state(TpmStateKind::permanent, states.permanent);
+      result != kTpmSuccess) {
+    return fail(
+        ErrorCode::guest_state_damaged,
+        fmt::format("libtpms does not take swtpm's permanent state (0x{:x}): it is damaged, of a TPM 1.2, "
+                    "or was made by a newer libtpms",
+                    result));
+  }
+  if (states.volatile_state.empty()) return {};
+  if (const TpmResult result = engine.set_state(TpmStateKind::volatile_state, states.volatile_state);
+      result != kTpmSuccess) {
+    return fail(
+        ErrorCode::guest_state_damaged,
+        fmt::format("libtpms does not take swtpm's volatile state (0x{:x}): it is damaged, or belongs to "
+                    "another permanent state; remove it to go on as after a power cycle",
+                    result));
+  }
+  return {};
+}
+
+// A second name for the file, so that it outlives the rename over its first.
+Status keep(const std::filesystem::path& path) {
+  const std::string kept = path.native() + std::string(kKeptSuffix);
+  if (::link(path.c_str(), kept.c_str()) == 0) return {};
+  if (errno == EEXIST) {
+    return fail(ErrorCode::already_exists,
+                fmt::format("{} is there already, from an earlier import; move it away first", kept));
+  }
+  return fail_errno(errno, fmt::format("keeping {} as {}", path.native(), kept));
+}
+
+void wipe(BareStates& states) {
+  crypto::wipe(states.permanent);
+  crypto::wipe(states.volatile_state);
+}
+
+}  // namespace
+
+Result<SwtpmFiles> read_linear_file(ByteSpan file) {
+  ByteReader reader(file);
+  BOOTSEAL_TRY(const std::uint64_t magic, reader.le64("the magic of swtpm's linear file"));
+  BOOTSEAL_TRY(const std::uint8_t version, reader.u8("the version of swtpm's linear file"));
+  BOOTSEAL_TRY_STATUS(reader.skip(1, "the padding of swtpm's linear file"));
+  BOOTSEAL_TRY(const std::uint16_t head, reader.le16("the head size of swtpm's linear file"));
+  if (magic != kLinearMagic) return fail(ErrorCode::corrupt, "it is none of swtpm's linear files");
+  if (version > kLinearVersion)
+    return fail(ErrorCode::unsupported, fmt::format("swtpm's linear file has version {}", version));
+  if (head < kLinearHead + 2 * kLinearEntry)
+    return fail(ErrorCode::corrupt, fmt::format("the head of swtpm's linear file has {} bytes", head));
+  const auto state = [&](std::string_view name) -> Result<std::optional<Bytes>> {
+    BOOTSEAL_TRY(const std::uint32_t offset, reader.le32(name));
+    BOOTSEAL_TRY(const std::uint32_t size, reader.le32(name));
+    BOOTSEAL_TRY_STATUS(reader.skip(sizeof(std::uint32_t), name));
+    if (offset == 0) return std::nullopt;
+    ByteReader content(file);
+    BOOTSEAL_TRY_STATUS(content.skip(offset, name));
+    BOOTSEAL_TRY(const ByteSpan bytes, content.take(size, name));
+    return std::optional<Bytes>(to_bytes(bytes));
+  };
+  BOOTSEAL_TRY(std::optional<Bytes> permanent, state("the permanent state in swtpm's linear file"));
+  BOOTSEAL_TRY(std::optional<Bytes> volatile_state, state("the volatile state in swtpm's linear file"));
+  if (!permanent) return fail(ErrorCode::not_found, "swtpm's linear file holds no permanent state");
+  return SwtpmFiles{*std::move(permanent), std::move(volatile_state)};
+}
+
+Result<BareStates> unwrap_files(const SwtpmFiles& files, const crypto::Secret* key) {
+  BareStates states;
+  BOOTSEAL_TRY(states.permanent, unwrap_state_file(files.permanent, key));
+  if (files.volatile_state) {
+    BOOTSEAL_TRY(states.volatile_state, unwrap_state_file(*files.volatile_state, key));
+  }
+  return states;
+}
+
+Status SwtpmStore::import_swtpm() {
+  BOOTSEAL_TRY_STATUS(lock());
+  BOOTSEAL_TRY(const SwtpmContent found, content());
+  if (found == SwtpmContent::nothing)
+    return fail(ErrorCode::not_found,
+                fmt::format("there is no state of swtpm at {} to import", location_.file.native()));
+  if (found == SwtpmContent::ours) {
+    return fail(
+        ErrorCode::already_exists,
+        fmt::format("{} is bootseal-swtpm's already; there is nothing to import", location_.file.native()));
+  }
+  const auto read = [&]() -> Result<BareStates> {
+    BOOTSEAL_TRY(Bytes whole, read_file(location_.file, kMaximumFile));
+    SwtpmFiles files;
+    if (location_.in_directory) {
+      files.permanent = std::move(whole);
+      BOOTSEAL_TRY(files.volatile_state, read_if_there(location_.volatile_file()));
+    } else {
+      BOOTSEAL_TRY(files, read_linear_file(whole));
+    }
+    return unwrap_files(files, user_key_);
+  };
+  auto states = read();
+  if (!states)
+    return tl::unexpected(states.error().wrap(fmt::format("importing {}", location_.file.native())));
+  Status outcome = check_with_library(*states);
+  if (outcome) outcome = replace_by(states->permanent, states->volatile_state);
+  wipe(*states);
+  if (!outcome)
+    return tl::unexpected(outcome.error().wrap(fmt::format("importing {}", location_.file.native())));
+  return outcome;
+}
+
+Status SwtpmStore::replace_by(ByteSpan permanent, ByteSpan volatile_state) {
+  const bool has_volatile_file = location_.in_directory && std::filesystem::exists(location_.volatile_file());
+  const auto fill = [&](GuestState& state) -> Status {
+    BOOTSEAL_TRY_STATUS(state.commit(Blob::tpm_permanent, permanent));
+    // From here on to the rename only second names are made: whatever stops this, swtpm's files are whole.
+    BOOTSEAL_TRY_STATUS(keep(location_.file));
+    if (has_volatile_file) BOOTSEAL_TRY_STATUS(keep(location_.volatile_file()));
+    return {};
+  };
+  BOOTSEAL_TRY(const auto state, make(VmId::random(), Generation{}, fill));
+  if (!volatile_state.empty()) return write_volatile(volatile_state, permanent);
+  return has_volatile_file ? remove_volatile() : Status{};
+}
+
+}  // namespace bootseal::guest

@@ -1,0 +1,277 @@
+#include "swtpm_service.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "bootseal/crypto/secret.h"
+
+namespace bootseal::guest {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMaxOutput = std::size_t{1} << 20;  // then nothing more is read from that client
+constexpr milliseconds kRememberInterval{200};
+// As swtpm 0.7.1, and LOCK_STORAGE.
+constexpr std::uint32_t kCapabilities = 0x1FFFF;
+constexpr std::uint32_t kConfigFileKey = 0x1;
+constexpr std::uint32_t kConfigMigrationKey = 0x2;
+constexpr std::uint16_t kStartupClear = 0;
+constexpr std::uint16_t kStartupState = 1;
+
+TpmResult result_of(const Error& error) {
+  // What swtpm answers: "fail" when another process has the lock, else that the TPM could not be started.
+  return error.code == ErrorCode::conflict ? kTpmFail : TpmResult{kTpm2ResponseFailure};
+}
+
+}  // namespace
+
+SwtpmService::SwtpmService(SwtpmOptions options)
+    : options_(std::move(options)),
+      keys_{.file = options_.file_key, .migration = options_.migration_key},
+      fixed_data_(options_.data_listener.valid() || options_.data_client.valid()),
+      engine_(keeper_, TpmEngine::WhenMissing::manufacture,
+              [this](const std::string& message) { options_.say(message); }) {
+  if (options_.control_client.valid()) attach_control(std::move(options_.control_client));
+  if (options_.data_client.valid()) attach_data(std::move(options_.data_client));
+}
+
+Status SwtpmService::run() {
+  BOOTSEAL_TRY_STATUS(start());
+  if (options_.on_ready) BOOTSEAL_TRY_STATUS(options_.on_ready());
+  while (!ending_) {
+    BOOTSEAL_TRY_STATUS(wait());
+    if (events_of(options_.signals.get()) != 0) break;
+    serve_data(std::chrono::steady_clock::now());  // before control, which may bring another data channel
+    serve_control();
+    accept_clients();
+    remember(false);
+  }
+  finish();
+  return {};
+}
+
+// Without --flags not-need-init (or a startup flag, which implies it) the TPM waits for INIT.
+Status SwtpmService::start() {
+  if (options_.need_init) return {};
+  if (const TpmResult result = power_on(false); result != kTpmSuccess)
+    return fail(ErrorCode::unavailable, fmt::format("the TPM could not be started (0x{:x})", result));
+  if (options_.startup == SwtpmOptions::Startup::none) return {};
+  ByteWriter command;  // TPM2_Startup
+  command.be16(0x8001).be32(12).be32(0x144);
+  command.be16(options_.startup == SwtpmOptions::Startup::clear ? kStartupClear : kStartupState);
+  const Bytes response = engine_.execute(command.view());
+  if (const std::uint32_t code = load_be32(response, 6); code != kTpmSuccess)
+    options_.say(fmt::format("TPM2_Startup answered 0x{:x}", code));
+  return {};
+}
+
+void SwtpmService::finish() {
+  engine_.power_off();
+  remember(true);
+  if (control_) static_cast<void>(control_->connection.send_pending());
+}
+
+// The generation, in the file beside the state: a few times a second at most, and at the end.
+void SwtpmService::remember(bool at_once) {
+  if (options_.store == nullptr || !keeper_.has_state() || keeper_.generation() == remembered_) return;
+  const Time now = std::chrono::steady_clock::now();
+  if (!at_once && now < last_remembered_ + kRememberInterval) return;
+  remembered_ = keeper_.generation();
+  last_remembered_ = now;
+  if (const Status done = options_.store->remember(remembered_); !done) options_.say(done.error().describe());
+}
+
+Status SwtpmService::wait() {
+  polled_.clear();
+  const auto watch = [&](int fd, bool input, bool output) {
+    const int events = (input ? POLLIN : 0) | (output ? POLLOUT : 0);
+    polled_.push_back({fd, static_cast<short>(events), 0});
+  };
+  watch(options_.signals.get(), true, false);
+  if (control_) {
+    const Bytes& output = control_->connection.output();
+    watch(control_->connection.fd(), output.size() < kMaxOutput, !output.empty());
+  } else if (options_.control_listener.valid()) {
+    watch(options_.control_listener.get(), true, false);
+  }
+  if (data_) {
+    const Bytes& output = data_->connection.output();
+    watch(data_->connection.fd(), output.size() < kMaxOutput, !output.empty());
+  } else if (options_.data_listener.valid()) {
+    watch(options_.data_listener.get(), true, false);
+  }
+  std::optional<Time> deadline = data_ ? data_->session.deadline() : std::nullopt;
+  if (keeper_.has_state() && keeper_.generation() != remembered_)
+    deadline = std::min(deadline.value_or(Time::max()), last_remembered_ + kRememberInterval);
+  for (;;) {
+    int limit = -1;
+    if (deadline) {
+      const auto left = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now()).count();
+      limit = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000));
+    }
+    if (::poll(polled_.data(), polled_.size(), limit) >= 0) return {};
+    if (errno != EINTR) return fail_errno(errno, "waiting for the TPM's clients");
+  }
+}
+
+short SwtpmService::events_of(int fd) const {
+  const auto found =
+      std::find_if(polled_.begin(), polled_.end(), [&](const pollfd& entry) { return entry.fd == fd; });
+  return found == polled_.end() ? short{0} : found->revents;
+}
+
+void SwtpmService::serve_data(Time now) {
+  if (!data_) return;
+  Connection& connection = data_->connection;
+  bool alive = true;
+  bool answered = false;
+  if ((events_of(connection.fd()) & ~POLLOUT) != 0) {
+    const auto received = connection.receive();
+    alive = received.has_value();
+    if (alive) data_->session.receive(received->data, now, connection.output());
+    // A device that hung up gives no data and no end.
+    if (alive && received->data.empty() && (events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
+      alive = false;
+  }
+  data_->session.give_up_if_late(now, connection.output());
+  answered = !connection.output().empty();
+  if (alive) alive = connection.send_pending();
+  if (alive && answered && !options_.keep_connection && connection.output().empty()) alive = false;
+  if (alive) return;
+  data_.reset();
+  if (options_.terminate) ending_ = true;
+}
+
+void SwtpmService::serve_control() {
+  if (!control_) return;
+  bool alive = true;
+  if ((events_of(control_->connection.fd()) & ~POLLOUT) != 0) {
+    auto received = control_->connection.receive();
+    alive = received.has_value();
+    if (alive)
+      control_->session.receive(received->data, std::move(received->fd), control_->connection.output());
+  }
+  if (alive) alive = control_->connection.send_pending();
+  if (alive) return;
+  control_.reset();
+  if (options_.terminate_with_control) ending_ = true;
+}
+
+void SwtpmService::accept_clients() {
+  if (!control_ && events_of(options_.control_listener.get()) != 0) {
+    if (auto socket = accept_client(options_.control_listener.get())) attach_control(*std::move(socket));
+  }
+  if (!data_ && events_of(options_.data_listener.get()) != 0) {
+    if (auto socket = accept_client(options_.data_listener.get())) attach_data(*std::move(socket));
+  }
+}
+
+void SwtpmService::attach_data(UniqueFd fd) {
+  const TpmDataProfile profile{
+      .framing = true,
+      .set_locality_command = true,
+      .allow_set_locality = options_.allow_set_locality,
+      .highest_locality = static_cast<std::uint8_t>(options_.reject_locality_4 ? 3 : 4)};
+  data_ =
+      std::make_unique<DataClient>(DataClient{Connection(std::move(fd)), TpmDataSession(engine_, profile)});
+}
+
+void SwtpmService::attach_control(UniqueFd fd) {
+  TpmControlProfile profile;
+  profile.capabilities = kCapabilities;
+  profile.configuration =
+      (keys_.file != nullptr ? kConfigFileKey : 0U) | (keys_.migration != nullptr ? kConfigMigrationKey : 0U);
+  profile.highest_locality = options_.reject_locality_4 ? 3 : 4;
+  profile.wrong_order_is_an_error = true;
+  profile.keys = &keys_;
+  control_ = std::make_unique<ControlClient>(
+      ControlClient{Connection(std::move(fd)), TpmControlSession(engine_, *this, profile)});
+}
+
+bool SwtpmService::take_data_channel(UniqueFd fd) {
+  struct stat status {};
+  if (fixed_data_ || ::fstat(fd.get(), &status) != 0 ||
+      !(S_ISSOCK(status.st_mode) || S_ISCHR(status.st_mode)))
+    return false;
+  if (data_ && !data_->connection.hung_up()) return false;
+  attach_data(std::move(fd));
+  return true;
+}
+
+TpmResult SwtpmService::say_failure(const Error& error) {
+  options_.say(error.describe());
+  return result_of(error);
+}
+
+// Opens the state, or opens it again when its file was replaced or took no more changes.
+TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
+  if (options_.store == nullptr) {
+    options_.say("there is no place for the TPM's state; give --tpmstate dir=FOLDER");
+    return kTpm2ResponseFailure;
+  }
+  if (keeper_.has_state() && !keeper_.failure() && options_.store->is_current()) return kTpmSuccess;
+  keeper_.replace(nullptr);
+  auto state = options_.store->open(when_missing);
+  if (!state) return say_failure(state.error());
+  keeper_.replace(*std::move(state));
+  remembered_ = keeper_.generation();  // open() has seen to it
+  return kTpmSuccess;
+}
+
+TpmResult SwtpmService::power_on(bool delete_volatile) {
+  engine_.power_off();
+  const bool came_in = std::exchange(state_came_in_, false);
+  if (const TpmResult result =
+          open_state(came_in ? SwtpmStore::WhenMissing::make_for : SwtpmStore::WhenMissing::make);
+      result != kTpmSuccess)
+    return result;
+  // What came in over the control channel counts, whatever lies on disk.
+  if (came_in) engine_.set_kept_volatile_state({});
+  if (const TpmResult result = came_in ? kTpmSuccess : load_volatile(); result != kTpmSuccess) return result;
+  const TpmResult result = engine_.power_on();
+  if (result != kTpmSuccess || !delete_volatile) return result;
+  if (const Status removed = options_.store->remove_volatile(); !removed) {
+    engine_.power_off();
+    return say_failure(removed.error());
+  }
+  return result;
+}
+
+TpmResult SwtpmService::load_volatile() {
+  auto permanent = keeper_.read(Blob::tpm_permanent);
+  if (!permanent) return say_failure(permanent.error());
+  auto kept = options_.store->read_volatile(permanent->value_or(Bytes()));
+  if (*permanent) crypto::wipe(**permanent);
+  if (!kept) return say_failure(kept.error());
+  if (!kept->ignored_why.empty()) options_.say(kept->ignored_why);
+  engine_.set_kept_volatile_state(std::move(kept->state));
+  return kTpmSuccess;
+}
+
+TpmResult SwtpmService::keep_volatile_state() {
+  Bytes state;
+  const TpmResult result = engine_.get_state(TpmStateKind::volatile_state, state);
+  if (result != kTpmSuccess) return result;
+  auto permanent = keeper_.read(Blob::tpm_permanent);
+  if (!permanent) return say_failure(permanent.error());
+  const Status written = options_.store->write_volatile(state, permanent->value_or(Bytes()));
+  crypto::wipe(state);
+  if (*permanent) crypto::wipe(**permanent);
+  return written ? kTpmSuccess : say_failure(written.error());
+}
+
+TpmResult SwtpmService::prepare_for_state() {
+  state_came_in_ = true;
+  return open_state(SwtpmStore::WhenMissing::make_for);
+}
+
+Status run_swtpm(SwtpmOptions options) {
+  SwtpmService service(std::move(options));
+  return service.run();
+}
+
+}  // namespace bootseal::guest

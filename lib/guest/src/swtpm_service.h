@@ -1,0 +1,73 @@
+// The poll loop of bootseal-swtpm: one thread, one TPM.
+#pragma once
+
+#include <poll.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "bootseal/guest/swtpm.h"
+#include "connection.h"
+#include "tpm_control.h"
+#include "tpm_data.h"
+
+namespace bootseal::guest {
+
+class SwtpmService final : private TpmControlHost {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  explicit SwtpmService(SwtpmOptions options);
+  ~SwtpmService() override = default;
+  // See run_swtpm().
+  Status run();
+
+ private:
+  struct ControlClient {
+    Connection connection;
+    TpmControlSession session;
+  };
+  struct DataClient {
+    Connection connection;
+    TpmDataSession session;
+  };
+
+  Status start();
+  Status wait();
+  [[nodiscard]] short events_of(int fd) const;
+  void serve_data(Time now);
+  void serve_control();
+  void accept_clients();
+  void attach_data(UniqueFd fd);
+  void attach_control(UniqueFd fd);
+  void finish();
+  void remember(bool at_once);
+  TpmResult open_state(SwtpmStore::WhenMissing when_missing);
+  TpmResult load_volatile();
+  TpmResult say_failure(const Error& error);
+
+  bool take_data_channel(UniqueFd fd) override;
+  bool may_give_state() override { return true; }
+  bool may_take_state() override { return true; }
+  TpmResult power_on(bool delete_volatile) override;
+  TpmResult keep_volatile_state() override;
+  TpmResult prepare_for_state() override;
+  void shutdown_requested() override { ending_ = true; }
+
+  SwtpmOptions options_;
+  StateKeys keys_;
+  bool fixed_data_ = false;  // the data channel came with the command line
+  StateKeeper keeper_{nullptr};
+  TpmEngine engine_;
+  bool state_came_in_ = false;  // since the last INIT
+  bool ending_ = false;
+  Generation remembered_;
+  Time last_remembered_{};
+  std::unique_ptr<ControlClient> control_;
+  std::unique_ptr<DataClient> data_;
+  std::vector<pollfd> polled_;
+};
+
+}  // namespace bootseal::guest

@@ -1,0 +1,322 @@
+#include "bootseal/guest/swtpm_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/json/object.hpp>
+#include <cerrno>
+
+#include "bootseal/crypto/aead.h"
+#include "bootseal/crypto/digest.h"
+#include "bootseal/json/json.h"
+#include "bootseal/vmgs/store.h"
+#include "swtpm_volatile.h"
+
+namespace bootseal::guest {
+namespace {
+
+constexpr std::string_view kStateName = "tpm2-00.permall";
+constexpr std::string_view kVolatileName = "tpm2-00.volatilestate";
+constexpr std::string_view kSealLabel = "bootseal-swtpm guest state 1";
+// What stands for the user's key when there is none. Anybody can know it.
+constexpr std::string_view kNoKey = "bootseal-swtpm: no key was given";
+constexpr std::size_t kMaximumMemorySize = 4096;
+constexpr mode_t kLockMode = 0660;  // as swtpm's
+
+tl::unexpected<Error> missing(const SwtpmLocation& location) {
+  return fail(
+      ErrorCode::guest_state_missing,
+      fmt::format("TPM state file {} is gone: there was a TPM here ({} remembers it). Put the file back "
+                  "from where it was moved to or from a backup. To make a new TPM knowingly (what is "
+                  "sealed to the old one is lost), remove {} or run `bootseal-swtpm-setup --overwrite`",
+                  location.file.native(), location.memory_file().native(), location.memory_file().native()));
+}
+
+tl::unexpected<Error> of_swtpm(const SwtpmLocation& location) {
+  return fail(
+      ErrorCode::unsupported,
+      fmt::format(
+          "TPM state file {} is not one of bootseal-swtpm, but swtpm's or damaged at its start. "
+          "A state that swtpm made is taken over by `bootseal-swtpm-setup --tpm2 --tpm-state {} "
+          "--import-swtpm` (with the key options it was made with); its old file stays beside "
+          "the new one",
+          location.file.native(),
+          location.in_directory ? location.file.parent_path().native() : "file://" + location.file.native()));
+}
+
+// Whether one of the two header sectors names our container.
+Result<SwtpmContent> classify(int fd) {
+  constexpr std::string_view kSignature = "GUESTRTS";
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return fail_errno(errno, "looking at the TPM state file");
+  if (S_ISREG(status.st_mode) && status.st_size == 0) return SwtpmContent::nothing;
+  for (const off_t sector : {off_t{0}, off_t{vmgs::kSmallSectorSize}}) {
+    Bytes start(kSignature.size());
+    const ssize_t count = ::pread(fd, start.data(), start.size(), sector);
+    if (count < 0) return fail_errno(errno, "reading the TPM state file");
+    if (as_text(start) == kSignature) return SwtpmContent::ours;
+  }
+  return SwtpmContent::foreign;
+}
+
+Status set_mode(int fd, mode_t mode) {
+  if (::fchmod(fd, mode) != 0) return fail_errno(errno, "setting the mode of the TPM state file");
+  return {};
+}
+
+}  // namespace
+
+SwtpmLocation SwtpmLocation::directory(const std::filesystem::path& folder, mode_t mode) {
+  return {.file = folder / kStateName, .in_directory = true, .mode = mode};
+}
+
+Result<SwtpmLocation> SwtpmLocation::from_uri(std::string_view uri, mode_t mode) {
+  constexpr std::string_view kDirectory = "dir://";
+  constexpr std::string_view kFile = "file://";
+  if (uri.starts_with(kDirectory) && uri.size() > kDirectory.size())
+    return directory(uri.substr(kDirectory.size()), mode);
+  if (uri.starts_with(kFile) && uri.size() > kFile.size())
+    return SwtpmLocation{.file = uri.substr(kFile.size()), .in_directory = false, .mode = mode};
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("'{}' names no place for TPM state; it is dir://FOLDER or file://FILE", uri));
+}
+
+std::filesystem::path SwtpmLocation::volatile_file() const {
+  return in_directory ? file.parent_path() / kVolatileName
+                      : std::filesystem::path(file.native() + ".volatilestate");
+}
+
+std::filesystem::path SwtpmLocation::lock_file() const {
+  return file.parent_path() / ".lock";
+}
+
+std::filesystem::path SwtpmLocation::memory_file() const {
+  return file.parent_path() / ".bootseal-swtpm";
+}
+
+SwtpmStore::SwtpmStore(SwtpmLocation location, const crypto::Secret* key)
+    : location_(std::move(location)),
+      wording_{.audience = Audience::swtpm, .file = location_.file.native()},
+      user_key_(key) {
+  Bytes derived = crypto::hkdf_sha256(key != nullptr ? key->view() : as_bytes(kNoKey), {},
+                                      as_bytes(kSealLabel), crypto::kAesKeySize);
+  seal_key_ = crypto::Secret::copy_of(derived);
+  crypto::wipe(derived);
+}
+
+Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
+  BOOTSEAL_TRY_STATUS(lock());
+  BOOTSEAL_TRY(const std::optional<Memory> memory, read_memory());
+  UniqueFd fd(::open(location_.file.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd.valid() && errno != ENOENT)
+    return fail_errno(errno, fmt::format("opening the TPM state file {}", location_.file.native()));
+  SwtpmContent found = SwtpmContent::nothing;
+  if (fd.valid()) {
+    BOOTSEAL_TRY(found, classify(fd.get()));
+  }
+  if (found == SwtpmContent::foreign) return of_swtpm(location_);
+  if (found == SwtpmContent::nothing) {
+    if (memory && when_missing == WhenMissing::make) return missing(location_);
+    return make(memory ? memory->vm : VmId::random(), memory ? memory->generation : Generation{});
+  }
+  BOOTSEAL_TRY(const VmId vm, GuestState::named_vm(fd, wording_));
+  if (memory && memory->vm != vm) {
+    return fail(
+        ErrorCode::guest_state_foreign,
+        fmt::format("TPM state file {}: it is that of TPM {}, and this directory's is {}. Put this TPM's "
+                    "own file back; to go on with the one found here knowingly, remove {}",
+                    location_.file.native(), vm.to_string(), memory->vm.to_string(),
+                    location_.memory_file().native()));
+  }
+  UniqueFd path(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
+  BOOTSEAL_TRY(auto state, GuestState::open(std::move(fd), vm, seal_key_,
+                                            memory ? memory->generation : Generation{}, wording_));
+  vm_ = vm;
+  opened_ = std::move(path);
+  // Each use has a generation of its own, so that a copy from before it is recognised.
+  if (location_.in_directory) BOOTSEAL_TRY_STATUS(state->advance());
+  if (memory) remembered_ = memory->generation;
+  BOOTSEAL_TRY_STATUS(remember(state->generation()));
+  return state;
+}
+
+// Beside its place and then renamed, so that no half-made state is ever found; an empty file that a file://
+// URI names is filled in place, since it may be all that we may write.
+Result<std::unique_ptr<GuestState>> SwtpmStore::make(const VmId& vm, Generation after,
+                                                     const std::function<Status(GuestState&)>& fill) {
+  const bool in_place = !location_.in_directory && !fill && std::filesystem::exists(location_.file);
+  const std::filesystem::path path =
+      in_place ? location_.file : std::filesystem::path(location_.file.native() + ".new");
+  if (!in_place) ::unlink(path.c_str());  // of an earlier attempt that was killed
+  BOOTSEAL_TRY(UniqueFd fd, open_file(path, O_RDWR | O_CREAT | (in_place ? 0 : O_EXCL), location_.mode));
+  if (!in_place) BOOTSEAL_TRY_STATUS(set_mode(fd.get(), location_.mode));
+  auto state = GuestState::format(std::move(fd), vm, seal_key_, after, wording_);
+  if (state && fill) {
+    if (const Status filled = fill(**state); !filled) state = tl::unexpected(filled.error());
+  }
+  if (!state) {
+    if (!in_place) ::unlink(path.c_str());
+    return state;
+  }
+  if (!in_place) {
+    if (::rename(path.c_str(), location_.file.c_str()) != 0)
+      return fail_errno(errno, fmt::format("renaming {} to {}", path.native(), location_.file.native()));
+    BOOTSEAL_TRY_STATUS(sync_folder(location_.file.parent_path()));
+  }
+  vm_ = vm;
+  opened_.reset(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
+  remembered_.reset();
+  BOOTSEAL_TRY_STATUS(remember((*state)->generation()));
+  return state;
+}
+
+bool SwtpmStore::is_current() const {
+  struct stat opened {};
+  struct stat now {};
+  return opened_.valid() && ::fstat(opened_.get(), &opened) == 0 &&
+         ::stat(location_.file.c_str(), &now) == 0 && opened.st_dev == now.st_dev &&
+         opened.st_ino == now.st_ino;
+}
+
+// swtpm's own lock, so that the two programs keep each other out of a directory as well.
+Status SwtpmStore::lock() {
+  if (!location_.in_directory || lock_.valid()) return {};
+  const std::filesystem::path path = location_.lock_file();
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kLockMode));
+  if (!fd.valid()) return fail_errno(errno, fmt::format("opening the lock file {}", path.native()));
+  struct flock whole {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(fd.get(), F_OFD_SETLK, &whole) != 0) {
+    if (errno != EAGAIN && errno != EACCES)
+      return fail_errno(errno, fmt::format("locking {}", path.native()));
+    return fail(ErrorCode::conflict,
+                fmt::format("the TPM state in {} is in use by another process; end that one first",
+                            location_.file.parent_path().native()));
+  }
+  lock_ = std::move(fd);
+  return {};
+}
+
+Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
+  if (!location_.in_directory) return std::nullopt;
+  const std::filesystem::path path = location_.memory_file();
+  Result<Bytes> text = read_file(path, kMaximumMemorySize);
+  if (!text && text.error().code == ErrorCode::not_found) return std::nullopt;
+  if (!text) return tl::unexpected(text.error());
+  const auto parse = [&]() -> Result<Memory> {
+    BOOTSEAL_TRY(const json::Value document, json::parse(as_text(*text)));
+    BOOTSEAL_TRY(json::Reader reader, json::Reader::object(document, "it"));
+    BOOTSEAL_TRY(const std::string id, reader.string("tpm"));
+    BOOTSEAL_TRY(const VmId vm, VmId::parse(id));
+    BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
+    return Memory{vm, Generation{generation}};
+  };
+  Result<Memory> memory = parse();
+  if (!memory) {
+    return fail(
+        ErrorCode::guest_state_damaged,
+        fmt::format("{} does not say which TPM was here ({}); put it back from a backup, or remove it "
+                    "to take the state file as it is",
+                    path.native(), memory.error().describe()));
+  }
+  return *memory;
+}
+
+Status SwtpmStore::remember(Generation generation) {
+  if (!location_.in_directory || !vm_ || remembered_ == generation) return {};
+  const std::string text =
+      json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}}) + "\n";
+  BOOTSEAL_TRY_STATUS(replace_file(location_.memory_file(), as_bytes(text), location_.mode));
+  remembered_ = generation;
+  return {};
+}
+
+crypto::Secret SwtpmStore::volatile_key() const {
+  Bytes key = crypto::hkdf_sha256(seal_key_.view(), vm_->guid.bytes,
+                                  as_bytes("bootseal-swtpm volatile state 1"), crypto::kAesKeySize);
+  crypto::Secret result = crypto::Secret::copy_of(key);
+  crypto::wipe(key);
+  return result;
+}
+
+Status SwtpmStore::write_volatile(ByteSpan state, ByteSpan permanent) {
+  if (!vm_) return fail(ErrorCode::conflict, "no TPM state is open");
+  const Bytes sealed = seal_volatile(volatile_key(), {*vm_, crypto::sha256(permanent)}, state);
+  return replace_file(location_.volatile_file(), sealed, location_.mode);
+}
+
+Result<SwtpmStore::Volatile> SwtpmStore::read_volatile(ByteSpan permanent) {
+  if (!vm_) return fail(ErrorCode::conflict, "no TPM state is open");
+  const std::filesystem::path path = location_.volatile_file();
+  const Result<Bytes> sealed = read_file(path, kMaximumVolatileFile);
+  if (!sealed && sealed.error().code == ErrorCode::not_found) return Volatile{};
+  if (!sealed) return tl::unexpected(sealed.error());
+  auto opened = open_volatile(volatile_key(), *sealed);
+  if (!opened) {
+    return fail(ErrorCode::guest_state_damaged,
+                fmt::format("volatile TPM state {}: {}; remove it to start the TPM as after a power cycle",
+                            path.native(), opened.error().describe()));
+  }
+  if (opened->owner.vm == *vm_ && opened->owner.permanent == crypto::sha256(permanent))
+    return Volatile{std::move(opened->state), ""};
+  crypto::wipe(opened->state);
+  return Volatile{
+      {},
+      fmt::format("the volatile TPM state {} is not used: the permanent state has changed since it was "
+                  "stored, so it is not where this TPM stopped",
+                  path.native())};
+}
+
+Status SwtpmStore::remove_volatile() {
+  if (::unlink(location_.volatile_file().c_str()) != 0 && errno != ENOENT)
+    return fail_errno(errno, fmt::format("removing {}", location_.volatile_file().native()));
+  return {};
+}
+
+Status SwtpmStore::remove_all() {
+  BOOTSEAL_TRY_STATUS(lock());
+  std::vector<std::filesystem::path> paths{location_.file};
+  if (location_.in_directory) paths.push_back(location_.memory_file());
+  BOOTSEAL_TRY_STATUS(remove_volatile());
+  for (const std::filesystem::path& path : paths) {
+    // A file:// URI may name a file in a folder that we cannot write to.
+    if (!location_.in_directory && ::truncate(path.c_str(), 0) == 0) continue;
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+      return fail_errno(errno, fmt::format("removing {}", path.native()));
+  }
+  vm_.reset();
+  opened_.reset();
+  remembered_.reset();
+  return location_.in_directory ? sync_folder(location_.file.parent_path()) : Status{};
+}
+
+Result<std::vector<SwtpmStore::NamedState>> SwtpmStore::list() const {
+  std::vector<NamedState> states;
+  const std::pair<std::string_view, std::filesystem::path> places[] = {
+      {"permall", location_.file}, {"volatilestate", location_.volatile_file()}};
+  for (const auto& [name, path] : places) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) {
+      if (errno == ENOENT) continue;
+      return fail_errno(errno, fmt::format("looking at {}", path.native()));
+    }
+    if (!S_ISREG(status.st_mode))
+      return fail(ErrorCode::invalid_argument, fmt::format("{} is not a regular file", path.native()));
+    if (status.st_size == 0 && !location_.in_directory) continue;  // a file that waits to be filled
+    states.push_back({std::string(name), static_cast<std::uint64_t>(status.st_size)});
+  }
+  return states;
+}
+
+Result<SwtpmContent> SwtpmStore::content() const {
+  const UniqueFd fd(::open(location_.file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid() && errno == ENOENT) return SwtpmContent::nothing;
+  if (!fd.valid())
+    return fail_errno(errno, fmt::format("opening the TPM state file {}", location_.file.native()));
+  return classify(fd.get());
+}
+
+}  // namespace bootseal::guest
