@@ -95,7 +95,9 @@ std::uint64_t load_word(ByteSpan memory, std::size_t offset) {
 // Memory in windows: what is looked for begins anywhere, and is then read by its address.
 class Scan {
  public:
-  explicit Scan(const GuestMemory& memory) : memory_(memory), window_(kWindowSize) {}
+  explicit Scan(const GuestMemory& memory)
+      : memory_(memory),
+        window_(static_cast<std::size_t>(std::min<std::uint64_t>(kWindowSize, memory.size()))) {}
 
   MemoryFindings run() {
     MemoryFindings findings;
