@@ -130,8 +130,10 @@ TEST_F(GuestdUnderQemu, StartsResetsAndEndsWithSeaBios) {
     const auto commands = [&] { return status().at("tpm").at("commands").to_number<std::uint64_t>(); };
     const std::uint64_t before = commands();
     ASSERT_TRUE(eventually([&] { return commands() > before + 3; })) << "SeaBIOS starts the TPM";
-    qemu.execute("system_reset");
+    qemu.execute("stop");  // or SeaBIOS could be done again before the commands up to the reset are counted
     const std::uint64_t at_reset = commands();
+    qemu.execute("system_reset");
+    qemu.execute("cont");
     ASSERT_TRUE(eventually([&] { return commands() > at_reset + 3; })) << "and again after a reset";
     qemu.quit();
     ASSERT_TRUE(eventually([&] { return !status().at("tpm").at("running").as_bool(); }));
