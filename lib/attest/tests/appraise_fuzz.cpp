@@ -17,7 +17,7 @@ struct World {
   TestTpm tpm{site};
   Bytes log = read_log("pos-good");
   Bytes nonce = Bytes(kNonceSize, std::byte{9});
-  Expectation expectation = debian_expectation();
+  Expectation expectation = immutable_expectation();
   Evidence evidence = [this] {
     QuoteFields fields;
     fields.nonce = nonce;
