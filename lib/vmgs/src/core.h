@@ -80,6 +80,7 @@ struct Store::Core {
   [[nodiscard]] Allocator allocator() const;
   Status unlock(ByteSpan candidate);
   Result<Bytes> read(FileId id, std::size_t limit) const;
+  Result<Bytes> read_stored(FileId id, std::size_t limit) const;
 
   // A draft equal to the current state but with a new block for the file table. Checks that a change is
   // allowed now and, when the metadata key is zero, first seals everything under fresh keys.

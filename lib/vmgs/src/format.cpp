@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 namespace bootseal::vmgs {
 namespace {
 
@@ -72,6 +74,18 @@ std::string describe(FileId id) {
                       : fmt::format("{} ({})", name, static_cast<unsigned>(id));
 }
 
+std::optional<FileId> parse_file_id(std::string_view text) {
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size())
+    return number < kFileCount ? std::optional(static_cast<FileId>(number)) : std::nullopt;
+  for (std::size_t i = 0; i < kFileCount; ++i) {
+    const auto id = static_cast<FileId>(i);
+    if (!text.empty() && text == file_name(id)) return id;
+  }
+  return std::nullopt;
+}
+
 VhdFooter make_vhd_footer(std::uint64_t body_size, const Field<16>& unique_id) {
   VhdFooter footer;
   std::memcpy(footer.cookie.data(), kCookie.data(), kCookie.size());
@@ -135,6 +149,19 @@ std::optional<HeaderFault> find_fault(const Header& header) {
   return std::nullopt;
 }
 
+std::optional<std::string> entry_fault(const FileEntry& entry, FileId id, std::uint64_t capacity) {
+  const Extent extent{.block = entry.block, .blocks = entry.blocks};
+  if (extent.block < kLowestBlock || extent.block >= capacity || extent.block + extent.blocks > capacity) {
+    return fmt::format("file {} lies at blocks {} to {}, outside of the {} blocks of the store", describe(id),
+                       extent.block, extent.block + extent.blocks - 1, capacity);
+  }
+  if (entry.size > extent.blocks * kBlockSize) {
+    return fmt::format("file {} holds {} bytes in {} blocks", describe(id), std::uint64_t{entry.size},
+                       extent.blocks);
+  }
+  return std::nullopt;
+}
+
 Result<std::vector<Extent>> check_table(const FileTable& table, std::uint32_t table_block,
                                         std::uint64_t capacity) {
   struct Owned {
@@ -152,15 +179,7 @@ Result<std::vector<Extent>> check_table(const FileTable& table, std::uint32_t ta
     }
     if (!entry.allocated()) continue;
     const Extent extent{.block = entry.block, .blocks = entry.blocks};
-    if (extent.block < kLowestBlock || extent.block >= capacity || extent.block + extent.blocks > capacity) {
-      return fail(ErrorCode::corrupt,
-                  fmt::format("file {} lies at blocks {} to {}, outside of the {} blocks of the store",
-                              describe(id), extent.block, extent.block + extent.blocks - 1, capacity));
-    }
-    if (entry.size > extent.blocks * kBlockSize) {
-      return fail(ErrorCode::corrupt, fmt::format("file {} holds {} bytes in {} blocks", describe(id),
-                                                  std::uint64_t{entry.size}, extent.blocks));
-    }
+    if (auto fault = entry_fault(entry, id, capacity)) return fail(ErrorCode::corrupt, *std::move(fault));
     owned.push_back({extent, id});
   }
   std::sort(owned.begin(), owned.end(),

@@ -170,6 +170,8 @@ struct Extent {
   std::uint64_t block = 0;
   std::uint64_t blocks = 0;
 };
+// Why the place of an allocated entry is impossible in a store of `capacity` blocks.
+std::optional<std::string> entry_fault(const FileEntry& entry, FileId id, std::uint64_t capacity);
 // The extents of the table itself and of all files, sorted by block; corrupt when an entry lies outside of
 // the `capacity` blocks, holds more bytes than its blocks, overlaps another, or when entry 0 is not the table
 // at `table_block`.

@@ -33,13 +33,6 @@ tl::unexpected<LoadFailure> refuse(const Error& error) {
   return tl::unexpected(LoadFailure{condition, error});
 }
 
-Result<FileTable> read_table(Device& device, std::uint32_t block) {
-  FileTable table;
-  BOOTSEAL_TRY_STATUS(
-      device.read(std::uint64_t{block} * kBlockSize, std::as_writable_bytes(std::span(table))));
-  return table;
-}
-
 // The blocks that the inactive header leads to. When its state is damaged there is nothing in it to keep but
 // its table.
 Result<std::vector<Extent>> inactive_extents(Device& device, const Header& header, std::uint64_t capacity) {
@@ -48,6 +41,24 @@ Result<std::vector<Extent>> inactive_extents(Device& device, const Header& heade
   auto extents = check_table(table, header.file_table_block, capacity);
   if (!extents) return std::vector<Extent>{{header.file_table_block, 1}};
   return *std::move(extents);
+}
+
+Status check_sector_size(const Device& device, Container container) {
+  const std::uint32_t size = device.sector_size();
+  if (size == kSmallSectorSize || (size == kLargeSectorSize && container == Container::raw)) return {};
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("a guest state store needs sectors of 512 bytes (or of 4096 without a VHD footer), not {}",
+                  size));
+}
+
+}  // namespace
+
+Result<std::array<Header, 2>> read_headers(Device& device) {
+  Bytes front(2 * std::size_t{device.sector_size()});
+  BOOTSEAL_TRY_STATUS(device.read(0, front));
+  return std::array<Header, 2>{from_wire<Header>(front),
+                               from_wire<Header>(ByteSpan(front).subspan(device.sector_size()))};
 }
 
 tl::expected<unsigned, LoadFailure> choose_header(const std::array<Header, 2>& headers,
@@ -68,16 +79,12 @@ tl::expected<unsigned, LoadFailure> choose_header(const std::array<Header, 2>& h
                             first, second));
 }
 
-Status check_sector_size(const Device& device, Container container) {
-  const std::uint32_t size = device.sector_size();
-  if (size == kSmallSectorSize || (size == kLargeSectorSize && container == Container::raw)) return {};
-  return fail(
-      ErrorCode::invalid_argument,
-      fmt::format("a guest state store needs sectors of 512 bytes (or of 4096 without a VHD footer), not {}",
-                  size));
+Result<FileTable> read_table(Device& device, std::uint32_t block) {
+  FileTable table;
+  BOOTSEAL_TRY_STATUS(
+      device.read(std::uint64_t{block} * kBlockSize, std::as_writable_bytes(std::span(table))));
+  return table;
 }
-
-}  // namespace
 
 Result<std::uint64_t> planned_body_size(const Device& device, Container container) {
   BOOTSEAL_TRY_STATUS(check_sector_size(device, container));

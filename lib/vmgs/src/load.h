@@ -23,6 +23,14 @@ struct LoadFailure {
 
 tl::expected<Loaded, LoadFailure> load(Device& device, Container container);
 
+// Both headers as they stand. Errors: as Device::read.
+Result<std::array<Header, 2>> read_headers(Device& device);
+// Which of the headers counts; the one that is valid, or of two the one with the other's sequence + 1.
+tl::expected<unsigned, LoadFailure> choose_header(const std::array<Header, 2>& headers,
+                                                  const std::array<std::optional<HeaderFault>, 2>& faults);
+// The table at a block below the capacity. Errors: as Device::read.
+Result<FileTable> read_table(Device& device, std::uint32_t block);
+
 // The body size of a container on a device of this size, before anything is written. Errors:
 // invalid_argument.
 Result<std::uint64_t> planned_body_size(const Device& device, Container container);

@@ -79,21 +79,27 @@ Status Store::Core::unlock(ByteSpan candidate) {
   return {};
 }
 
-Result<Bytes> Store::Core::read(FileId id, std::size_t limit) const {
+Result<Bytes> Store::Core::read_stored(FileId id, std::size_t limit) const {
   const FileEntry& entry = state.entry(id);
-  const bool sealed = state.is_sealed(id);
-  if (sealed && !state.sealed) {
-    return fail(
-        ErrorCode::conflict,
-        fmt::format("file {} is sealed and the store is locked; unlock it with its key", describe(id)));
-  }
   if (entry.size > limit) {
     return fail(ErrorCode::exhausted, fmt::format("file {} holds {} bytes, more than the {} that are read",
                                                   describe(id), std::uint64_t{entry.size}, limit));
   }
   Bytes content(static_cast<std::size_t>(entry.size));
   BOOTSEAL_TRY_STATUS(device->read(std::uint64_t{entry.block} * kBlockSize, content));
+  return content;
+}
+
+Result<Bytes> Store::Core::read(FileId id, std::size_t limit) const {
+  const bool sealed = state.is_sealed(id);
+  if (sealed && !state.sealed) {
+    return fail(
+        ErrorCode::conflict,
+        fmt::format("file {} is sealed and the store is locked; unlock it with its key", describe(id)));
+  }
+  BOOTSEAL_TRY(Bytes content, read_stored(id, limit));
   if (!sealed) return content;
+  const FileEntry& entry = state.entry(id);
   auto plain = crypto::open_aes_gcm(state.sealed->file_key(id), entry.nonce, content, entry.tag);
   if (!plain) return tl::unexpected(plain.error().wrap(fmt::format("file {}", describe(id))));
   return plain;

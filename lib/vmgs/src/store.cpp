@@ -160,6 +160,12 @@ Result<Bytes> Store::read(FileId id, std::size_t limit) {
   return core_->read(id, limit);
 }
 
+Result<Bytes> Store::read_stored(FileId id, std::size_t limit) {
+  BOOTSEAL_TRY_STATUS(check_file_id(id));
+  if (!core_->state.entry(id).allocated()) return no_such_file(id);
+  return core_->read_stored(id, limit);
+}
+
 Status Store::write(FileId id, ByteSpan content, Protection protection, Overwrite sealed_by_plain) {
   BOOTSEAL_TRY_STATUS(check_file_id(id));
   BOOTSEAL_TRY(Draft draft, core_->begin());

@@ -133,6 +133,10 @@ class Store {
   // (authentication fails), exhausted (larger than `limit`), io_error.
   Result<Bytes> read(FileId id, std::size_t limit = kDefaultReadLimit);
 
+  // The bytes of one file as they stand on the device: of a sealed one the ciphertext. Errors: not_found, exhausted
+  // (larger than `limit`), io_error.
+  Result<Bytes> read_stored(FileId id, std::size_t limit = kDefaultReadLimit);
+
   // The operations below change the store. All: conflict when the store is encrypted and locked, or when an
   // earlier change failed half-way (open it again then); exhausted when no free run of blocks is long enough
   // (nothing was written then); io_error.
@@ -166,6 +170,7 @@ class Store {
   Status scrub();
 
  private:
+  friend class Generation;  // looks at one state by itself
   struct Core;
   explicit Store(std::unique_ptr<Core> core);
 
@@ -174,5 +179,7 @@ class Store {
 
 // "TPM_NVRAM (3)" or "49".
 std::string describe(FileId id);
+// A file's name or number; nullopt for other text and numbers above 63.
+std::optional<FileId> parse_file_id(std::string_view text);
 
 }  // namespace bootseal::vmgs
