@@ -27,11 +27,13 @@ CommandTree::CommandTree() : app("Trusted Launch for the servers you own.", "boo
       "found, 4 exists already, 5 conflict,\n"
       "6 not allowed, 7 not known, 8 cannot be reached, 9 too slow, 10 cancelled, 11 used up, 12 not "
       "possible here, 13 damaged, 14 input or\n"
-      "output failed, 20 to 24 the guest state is missing, foreign, under another key, damaged, stale.");
+      "output failed, 20 to 24 the guest state is missing, foreign, under another key, damaged, stale.\n"
+      "`bootseal vmgs` has those of vmgstool.");
   app.set_version_flag("--version", fmt::format("bootseal {}", BOOTSEAL_VERSION), "The version");
   add_site_commands();
   add_image_commands();
   add_vm_commands();
+  add_vmgs_commands();
   add_help_commands();
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "options.h"
+#include "vmgs_options.h"
 
 namespace bootseal::app {
 
@@ -26,6 +27,7 @@ struct Parsed {
   VmCreateOptions create;
   VmActionOptions action;
   VmConsoleOptions console;
+  VmgsOptions vmgs;
   VmLogOptions log;
   std::string list_group;
   std::string shell = "bash";
@@ -54,6 +56,13 @@ struct CommandTree {
   void add_vm_commands();
   void add_vm_create(CLI::App& vm);
   void add_vm_power(CLI::App& vm);
+  void add_vmgs_commands();
+  void add_vmgs_read_commands(CLI::App& vmgs);
+  void add_vmgs_write_commands(CLI::App& vmgs);
+  void add_vmgs_key_commands(CLI::App& vmgs);
+  void add_vmgs_care_commands(CLI::App& vmgs);
+  CLI::App* vmgs_command(CLI::App& vmgs, const std::string& name, const std::string& description,
+                         const std::string& examples, VmgsRun run);
   void add_help_commands();
 };
 

@@ -45,6 +45,11 @@ std::vector<std::vector<std::string>> all_commands() {
                            "delete", "attest", "reset-guest-state", "console", "log"}) {
     commands.push_back({"vm", name});
   }
+  for (const char* name :
+       {"create", "write", "dump", "dump-headers", "dump-file-table", "query-size", "query-encryption",
+        "encrypt", "update-key", "move", "delete", "check", "repair"}) {
+    commands.push_back({"vmgs", name});
+  }
   return commands;
 }
 
