@@ -1,5 +1,5 @@
-// A store from a hostile disk: opened, unlocked, read whole, changed and opened again. Nothing crashes, and
-// what was written is what is read.
+// A store from a hostile disk: inspected, repaired, opened, unlocked, read whole, changed and opened again.
+// Nothing crashes, what was written is what is read, and what was repaired opens.
 //
 // Input: flags, number of blocks, header 1 (168 bytes), header 2 (168 bytes), then the body from block 2 on.
 // The flags complete what no mutation finds: 1 = header checksums, 2 = the footer, 4 = sectors of 4096 bytes
@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "../src/format.h"
+#include "bootseal/vmgs/repair.h"
 
 namespace {
 
@@ -76,11 +77,33 @@ Result<Store> open(MemoryDevice& device) {
   return store;
 }
 
+void inspect_and_repair(MemoryDevice device) {
+  const Container container =
+      device.sector_size() == kSmallSectorSize ? Container::fixed_vhd : Container::raw;
+  const Bytes before = device.content();
+  const Bytes store_key = key();
+  const auto found = inspect(device, container, store_key);
+  BOOTSEAL_CHECK(found.has_value());
+  for (const std::optional<ByteSpan> given :
+       {std::optional<ByteSpan>(), std::optional<ByteSpan>(store_key)}) {
+    const auto plan = RepairPlan::make(device, container, given);
+    BOOTSEAL_CHECK(device.content() == before);
+    BOOTSEAL_CHECK(plan || plan.error().code == ErrorCode::permission_denied);
+    if (!plan || plan->steps().empty()) continue;
+    Bytes content = before;
+    content.resize(static_cast<std::size_t>(plan->device_size()));
+    MemoryDevice target(std::move(content), device.sector_size());
+    BOOTSEAL_CHECK(plan->apply(target).has_value());
+    BOOTSEAL_CHECK(Store::examine(target, container)->condition == Condition::valid);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   MemoryDevice device = build(std::as_bytes(std::span(data, size)));
   const Bytes before = device.content();
+  inspect_and_repair(device);
   auto store = open(device);
   BOOTSEAL_CHECK(device.content() == before);
   if (!store) return 0;
