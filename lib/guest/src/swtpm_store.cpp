@@ -61,6 +61,19 @@ Result<SwtpmContent> classify(int fd) {
   return SwtpmContent::foreign;
 }
 
+// The lock belongs to the open file description.
+Status lock_whole(int fd, const std::filesystem::path& state) {
+  struct flock whole {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(fd, F_OFD_SETLK, &whole) == 0) return {};
+  if (errno != EAGAIN && errno != EACCES)
+    return fail_errno(errno, fmt::format("locking the TPM state {}", state.native()));
+  return fail(
+      ErrorCode::conflict,
+      fmt::format("the TPM state {} is in use by another process; end that one first", state.native()));
+}
+
 Status set_mode(int fd, mode_t mode) {
   if (::fchmod(fd, mode) != 0) return fail_errno(errno, "setting the mode of the TPM state file");
   return {};
@@ -118,7 +131,10 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
   }
   if (found == SwtpmContent::foreign) return of_swtpm(location_);
   if (found == SwtpmContent::nothing) {
-    if (memory && when_missing == WhenMissing::make) return missing(location_);
+    if (memory && when_missing != WhenMissing::make_for) return missing(location_);
+    if (when_missing == WhenMissing::refuse) {
+      return fail(ErrorCode::not_found, fmt::format("there is no TPM state at {}", location_.file.native()));
+    }
     return make(memory ? memory->vm : VmId::random(), memory ? memory->generation : Generation{});
   }
   BOOTSEAL_TRY(const VmId vm, GuestState::named_vm(fd, wording_));
@@ -186,16 +202,7 @@ Status SwtpmStore::lock() {
   const std::filesystem::path path = location_.lock_file();
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kLockMode));
   if (!fd.valid()) return fail_errno(errno, fmt::format("opening the lock file {}", path.native()));
-  struct flock whole {};
-  whole.l_type = F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  if (::fcntl(fd.get(), F_OFD_SETLK, &whole) != 0) {
-    if (errno != EAGAIN && errno != EACCES)
-      return fail_errno(errno, fmt::format("locking {}", path.native()));
-    return fail(ErrorCode::conflict,
-                fmt::format("the TPM state in {} is in use by another process; end that one first",
-                            location_.file.parent_path().native()));
-  }
+  BOOTSEAL_TRY_STATUS(lock_whole(fd.get(), location_.file));
   lock_ = std::move(fd);
   return {};
 }
@@ -276,21 +283,16 @@ Status SwtpmStore::remove_volatile() {
   return {};
 }
 
-Status SwtpmStore::remove_all() {
+Status SwtpmStore::replace_all(const std::function<Status(GuestState&)>& fill) {
   BOOTSEAL_TRY_STATUS(lock());
-  std::vector<std::filesystem::path> paths{location_.file};
-  if (location_.in_directory) paths.push_back(location_.memory_file());
-  BOOTSEAL_TRY_STATUS(remove_volatile());
-  for (const std::filesystem::path& path : paths) {
-    // A file:// URI may name a file in a folder that we cannot write to.
-    if (!location_.in_directory && ::truncate(path.c_str(), 0) == 0) continue;
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-      return fail_errno(errno, fmt::format("removing {}", path.native()));
+  // Without a directory's lock file the state's own lock says whether it is in use.
+  UniqueFd present;
+  if (!location_.in_directory) {
+    present.reset(::open(location_.file.c_str(), O_RDWR | O_CLOEXEC));
+    if (present.valid()) BOOTSEAL_TRY_STATUS(lock_whole(present.get(), location_.file));
   }
-  vm_.reset();
-  opened_.reset();
-  remembered_.reset();
-  return location_.in_directory ? sync_folder(location_.file.parent_path()) : Status{};
+  BOOTSEAL_TRY_STATUS(make(VmId::random(), Generation{}, fill));
+  return remove_volatile();
 }
 
 Result<std::vector<SwtpmStore::NamedState>> SwtpmStore::list() const {

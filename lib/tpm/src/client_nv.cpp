@@ -66,6 +66,14 @@ Status Client::nv_write(Handle authority, Handle index, ByteSpan data) {
   return {};
 }
 
+Status Client::nv_write_lock(Handle authority, Handle index) {
+  BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_write_lock,
+                           .handles = {authority, index},
+                           .sessions = {kPasswordSession},
+                           .parameters = {}}));
+  return {};
+}
+
 Status Client::nv_increment(Handle authority, Handle index) {
   BOOTSEAL_TRY_STATUS(run({.code = CommandCode::nv_increment,
                            .handles = {authority, index},

@@ -101,6 +101,8 @@ std::string_view command_name(CommandCode code) {
       return "TPM2_NV_Increment";
     case CommandCode::nv_write:
       return "TPM2_NV_Write";
+    case CommandCode::nv_write_lock:
+      return "TPM2_NV_WriteLock";
     case CommandCode::self_test:
       return "TPM2_SelfTest";
     case CommandCode::startup:

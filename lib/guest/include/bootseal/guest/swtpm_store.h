@@ -44,6 +44,7 @@ class SwtpmStore {
   [[nodiscard]] const SwtpmLocation& location() const { return location_; }
 
   enum class WhenMissing : std::uint8_t {
+    refuse,
     make,      // a new state where there never was one; where there was one that is gone, refuse
     make_for,  // the same for a state that is about to be put in: also where there was one
   };
@@ -51,6 +52,9 @@ class SwtpmStore {
   // and its file is gone; unsupported when the file is swtpm's own (import it); not_found for a missing
   // directory; conflict when another process has it.
   Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
+  // Makes a new state and puts it in the place of whatever is there, once `fill` has succeeded; else nothing
+  // has changed. Volatile state goes. Errors: conflict, io_error, those of `fill`.
+  Status replace_all(const std::function<Status(GuestState&)>& fill);
   // Whether the file is still the one that was opened last.
   [[nodiscard]] bool is_current() const;
 
@@ -67,10 +71,6 @@ class SwtpmStore {
   // Errors: guest_state_damaged, io_error.
   Result<Volatile> read_volatile(ByteSpan permanent);
   Status remove_volatile();
-
-  // Forgets what was there: removes state, volatile state and memory, for --overwrite. Errors: conflict when
-  // another process has it, io_error.
-  Status remove_all();
 
   struct NamedState {
     std::string name;  // "permall", "volatilestate"

@@ -95,6 +95,8 @@ class Client {
   // `authority` is kOwner, kPlatform or the index itself, as its attributes say. In pieces of at most 1024
   // bytes from offset 0.
   Status nv_write(Handle authority, Handle index, ByteSpan data);
+  // No more writing until the next TPM2_Startup(CLEAR), or never again for an index with WRITEDEFINE.
+  Status nv_write_lock(Handle authority, Handle index);
   Status nv_increment(Handle authority, Handle index);
   Result<NvPublic> nv_read_public(Handle index);
   Result<Bytes> nv_read(Handle authority, Handle index);  // the whole index, in pieces

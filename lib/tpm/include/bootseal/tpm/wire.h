@@ -67,6 +67,7 @@ enum class CommandCode : std::uint32_t {
   create_primary = 0x00000131,
   nv_increment = 0x00000134,
   nv_write = 0x00000137,
+  nv_write_lock = 0x00000138,
   self_test = 0x00000143,
   startup = 0x00000144,
   shutdown = 0x00000145,
