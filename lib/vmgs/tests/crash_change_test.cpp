@@ -72,8 +72,9 @@ TEST(CrashChange, AStoreWithAZeroMetadataKey) {
 
 // -- repairs --
 
+// More than a checksum could put right.
 void flip(Bytes& disk, std::size_t offset) {
-  disk.at(offset) ^= std::byte{0x10};
+  for (const std::size_t at : {offset, offset + 1}) disk.at(at) ^= std::byte{0x10};
 }
 
 std::size_t active_offset(const Bytes& disk) {
@@ -149,6 +150,13 @@ TEST(CrashRepair, AHeader) {
   Bytes disk = prepared_device(true).content();
   flip(disk, active_offset(disk) + 13);
   expect_repair_crash_safe("the newer header, encrypted", disk, key1());
+}
+
+TEST(CrashRepair, SingleBytes) {
+  Bytes disk = prepared_device(false).content();
+  disk[24] ^= std::byte{1};
+  disk[kSector + 16] ^= std::byte{1};
+  expect_repair_crash_safe("one byte of each header", disk, std::nullopt);
 }
 
 TEST(CrashRepair, TheOrderOfTheHeaders) {

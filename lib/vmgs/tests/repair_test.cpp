@@ -49,8 +49,9 @@ std::size_t active_header(const Bytes& disk) {
   return test::open_on(device).info().active_header * kSector;
 }
 
+// More than a checksum could put right.
 void flip(Bytes& disk, std::size_t offset) {
-  disk.at(offset) ^= std::byte{0x10};
+  for (const std::size_t at : {offset, offset + 1}) disk.at(at) ^= std::byte{0x10};
 }
 
 TEST(Repair, AStoreInOrderIsLeftAsItIs) {
@@ -97,6 +98,39 @@ TEST(Repair, BothGenerationsAreKeptWhenNeitherHeaderIsValid) {
   EXPECT_EQ(content_of(mended), content_of(sample("plain-history.vmgs")));
   // Only the two header sectors were touched.
   EXPECT_TRUE(std::equal(mended.begin() + 1024, mended.end(), disk.begin() + 1024));
+}
+
+TEST(Repair, AnyWrongByteOfAHeaderIsPutRightWithoutTheKey) {
+  for (const bool encrypted : {false, true}) {
+    const Bytes whole = prepared_device(encrypted).content();
+    for (const std::size_t header : {std::size_t{0}, kSector}) {
+      for (std::size_t at = 0; at < 168; ++at) {
+        Bytes disk = whole;
+        disk[header + at] ^= static_cast<std::byte>(1 + at);
+        MemoryDevice device(disk);
+        ASSERT_TRUE(inspect(device, Container::fixed_vhd)->damaged()) << at;
+        ASSERT_EQ(repaired(disk, plan_for(disk)), whole) << "byte " << at << " of the header at " << header;
+      }
+    }
+  }
+}
+
+TEST(Repair, AWrongByteOfBothHeadersIsPutRight) {
+  const Bytes whole = prepared_device(true).content();
+  Bytes disk = whole;
+  disk[16] ^= std::byte{0xFF};
+  disk[kSector + 40] ^= std::byte{0x01};
+  EXPECT_EQ(repaired(disk, plan_for(disk)), whole);
+}
+
+TEST(Repair, AnyWrongByteOfTheFooterIsPutRight) {
+  const Bytes whole = prepared_device(false).content();
+  for (std::size_t at = 0; at < kFooterSize; ++at) {
+    Bytes disk = whole;
+    disk[disk.size() - kFooterSize + at] ^= std::byte{0x40};
+    const Bytes mended = repaired(disk, plan_for(disk));
+    ASSERT_EQ(content_of(mended), content_of(whole)) << at;
+  }
 }
 
 // The store opens through the older header, and the newest acknowledged state would be lost with the next

@@ -6,11 +6,12 @@
 //
 // The rules, in the order in which they are tried:
 //   footer            written anew when it is wrong or missing
-//   damaged header    restored when the key proves its generation whole (or, in a plain store that no header
-//   opens,
-//                     when only the header's own fixed fields or checksum are wrong); left alone when the key
-//                     that could prove it was not given, or when its state may be newer and nothing proves
-//                     it; otherwise replaced by one that leads to the state of the valid header
+//   damaged header    restored when its checksum shows which one byte of it is wrong, or when the key proves
+//   its generation
+//                     whole (or, in a plain store that no header opens, when only its fixed fields or
+//                     checksum are wrong); left alone when the key that could prove it was not given, or when
+//                     its state may be newer and nothing proves it; otherwise replaced by one that leads to
+//                     the state of the valid header
 //   sequence numbers  that are apart: the older header gets the number before the newer one's
 //   damaged table     the older generation is put in front of it when that one is whole; else the files that
 //   lie

@@ -133,8 +133,8 @@ class Store {
   // (authentication fails), exhausted (larger than `limit`), io_error.
   Result<Bytes> read(FileId id, std::size_t limit = kDefaultReadLimit);
 
-  // The bytes of one file as they stand on the device: of a sealed one the ciphertext. Errors: not_found, exhausted
-  // (larger than `limit`), io_error.
+  // The bytes of one file as they stand on the device: of a sealed one the ciphertext. Errors: not_found,
+  // exhausted (larger than `limit`), io_error.
   Result<Bytes> read_stored(FileId id, std::size_t limit = kDefaultReadLimit);
 
   // The operations below change the store. All: conflict when the store is encrypted and locked, or when an
