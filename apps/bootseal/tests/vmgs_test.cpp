@@ -290,6 +290,40 @@ TEST_F(VmgsTest, RepairShowsItsPlanAsksAndKeepsACopy) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("sequence-gap-2.vmgs.")) << entry.path();
 }
 
+// `script` is the terminal.
+TEST_F(VmgsTest, OnATerminalTheAnswerDecides) {
+  const Bytes before = content("sequence-gap-2.vmgs");
+  const auto answer = [&](const std::string& text) {
+    Command command;
+    command.arguments = {"/usr/bin/script", "-qec",
+                         std::string(BOOTSEAL_PROGRAM) + " vmgs repair -f sequence-gap-2.vmgs", "/dev/null"};
+    command.environment = std::map<std::string, std::string>{{"PATH", "/usr/bin:/bin"}, {"SHELL", "/bin/sh"}};
+    command.working_folder = folder_;
+    return run_command(command, as_bytes(text), std::chrono::seconds(60)).value();
+  };
+  const CommandOutput no = answer("n\n");
+  EXPECT_EQ(no.exit_code, 1) << no.standard_output;
+  EXPECT_THAT(no.standard_output, HasSubstr("Change sequence-gap-2.vmgs? [y/N]"));
+  EXPECT_THAT(no.standard_output, HasSubstr("nothing was done"));
+  EXPECT_EQ(content("sequence-gap-2.vmgs"), before);
+  EXPECT_EQ(answer("y\n").exit_code, 0);
+  EXPECT_EQ(exit_of({"check", "-f", "sequence-gap-2.vmgs"}), 0);
+}
+
+// The footer, by its specification.
+TEST_F(VmgsTest, ANewStoreIsAFixedVhdToOthers) {
+  ASSERT_EQ(exit_of({"create", "-f", "new", "-s", "1048576"}), 0);
+  const Bytes footer = to_bytes(ByteSpan(content("new")).last(512));
+  EXPECT_EQ(as_text(ByteSpan(footer).first(8)), "conectix");
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < footer.size(); ++i)
+    sum += i >= 64 && i < 68 ? 0U : std::to_integer<std::uint32_t>(footer[i]);
+  std::uint32_t stored = 0;
+  for (std::size_t i = 64; i < 68; ++i) stored = stored << 8U | std::to_integer<std::uint32_t>(footer[i]);
+  EXPECT_EQ(stored, ~sum);
+  EXPECT_EQ(content("new").size(), 1048576U + 512);
+}
+
 TEST_F(VmgsTest, AFileThatLostItsFooterIsCompletedAgain) {
   const Bytes whole = content("plain-history.vmgs");
   std::filesystem::resize_file(folder_ / "plain-history.vmgs", whole.size() - 512);
