@@ -9,6 +9,8 @@ namespace bootseal::vmgs {
 namespace {
 
 constexpr int kMaximumRounds = 6;  // each puts one header right
+// A plan holds all that it writes in memory, and sealing again overwrites every free block.
+constexpr std::uint64_t kLargestSealedAgain = std::uint64_t{256} << 20;
 
 }  // namespace
 
@@ -154,6 +156,13 @@ Status Repairer::mend_zero_key() {
   auto store = Store::open(std::make_unique<DeviceView>(*device_), container_);
   if (!store || !key_ || !store->info().encrypted || !store->unlock(*key_)) return {};
   if (!store->info().zero_metadata_key) return {};
+  if (store->info().body_size > kLargestSealedAgain) {
+    leave(
+        "the sealed files can be read by anybody; the store is too large to seal them again in a repair, and "
+        "any change of "
+        "it does so");
+    return {};
+  }
   const Status sealed = store->touch();
   if (!sealed) {
     leave(fmt::format("the sealed files can be read by anybody, and cannot be sealed again: {}",
