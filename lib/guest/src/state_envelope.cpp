@@ -9,7 +9,7 @@
 namespace bootseal::guest {
 namespace {
 
-constexpr std::uint8_t kVersion = 2;
+constexpr std::uint8_t kVersion = 2;  // 1 is read too
 constexpr std::uint8_t kLowestReader = 1;
 constexpr std::uint16_t kHeadSize = 10;
 constexpr std::uint16_t kFlagEncrypted = 0x1;
@@ -65,13 +65,15 @@ Bytes wrap_layer(const Layer& layer, ByteSpan content, const crypto::Secret* key
   return items.take();
 }
 
+tl::unexpected<Error> no_key(const Layer& layer) {
+  return fail(ErrorCode::not_found,
+              fmt::format("the TPM state is encrypted, and no {} is given; give the one it was "
+                          "written with",
+                          layer.name));
+}
+
 Result<Bytes> open_layer(const Layer& layer, ByteSpan items, const crypto::Secret* key, std::uint16_t flags) {
-  if (key == nullptr) {
-    return fail(ErrorCode::not_found,
-                fmt::format("the TPM state is encrypted, and no {} is given; give the one it was "
-                            "written with",
-                            layer.name));
-  }
+  if (key == nullptr) return no_key(layer);
   const std::size_t wanted = (flags & layer.flag_256_bits) != 0 ? kSwtpmKey256 : kSwtpmKey128;
   if (key->size() != wanted) {
     return fail(ErrorCode::invalid_argument,
@@ -85,13 +87,14 @@ Result<Bytes> open_layer(const Layer& layer, ByteSpan items, const crypto::Secre
 }
 
 struct Opened {
+  std::uint8_t version = 0;
   std::uint16_t flags = 0;
   ByteSpan items;
 };
 
 Result<Opened> read_head(ByteSpan envelope) {
   ByteReader reader(envelope);
-  BOOTSEAL_TRY_STATUS(reader.skip(1, "the version of a TPM state blob"));
+  BOOTSEAL_TRY(const std::uint8_t version, reader.u8("the version of a TPM state blob"));
   BOOTSEAL_TRY(const std::uint8_t lowest_reader, reader.u8("the lowest reader version of a TPM state blob"));
   BOOTSEAL_TRY(const std::uint16_t head_size, reader.be16("the head size of a TPM state blob"));
   BOOTSEAL_TRY(const std::uint16_t flags, reader.be16("the flags of a TPM state blob"));
@@ -107,7 +110,24 @@ Result<Opened> read_head(ByteSpan envelope) {
                             lowest_reader, kVersion));
   }
   BOOTSEAL_TRY_STATUS(reader.skip(head_size - kHeadSize, "the rest of the head of a TPM state blob"));
-  return Opened{flags, reader.rest()};
+  return Opened{version, flags, reader.rest()};
+}
+
+// One layer of a blob of the first releases, which had a head and no items.
+Result<Bytes> open_version1_layer(const Layer& layer, ByteSpan data, const crypto::Secret* key) {
+  if (key == nullptr) return no_key(layer);
+  return swtpm_decrypt_version1(key->view(), data);
+}
+
+Result<Bytes> unwrap_version1(const Opened& opened, const StateKeys& keys) {
+  Bytes state = to_bytes(opened.items);
+  if ((opened.flags & kFlagMigrationEncrypted) != 0) {
+    BOOTSEAL_TRY(state, open_version1_layer(kMigrationLayer, state, keys.migration));
+  }
+  if ((opened.flags & kFlagEncrypted) != 0) {
+    BOOTSEAL_TRY(state, open_version1_layer(kFileLayer, state, keys.file));
+  }
+  return state;
 }
 
 Result<Bytes> open_file_layer(ByteSpan items, const crypto::Secret* key, std::uint16_t flags) {
@@ -134,6 +154,7 @@ Bytes wrap_state(ByteSpan state, const StateKeys& keys) {
 
 Result<Bytes> unwrap_state(ByteSpan envelope, const StateKeys& keys) {
   BOOTSEAL_TRY(const Opened opened, read_head(envelope));
+  if (opened.version == 1) return unwrap_version1(opened, keys);
   if ((opened.flags & kFlagMigrationEncrypted) != 0) {
     BOOTSEAL_TRY(Bytes inner, open_layer(kMigrationLayer, opened.items, keys.migration, opened.flags));
     Result<Bytes> state = open_file_layer(inner, keys.file, opened.flags);
@@ -156,6 +177,7 @@ Result<Bytes> unwrap_state_file(ByteSpan file, const crypto::Secret* key) {
     return fail(ErrorCode::permission_denied,
                 "the TPM state is not encrypted, and a key is given; leave the key out to take it as it is");
   }
+  if (opened->version == 1) return unwrap_version1(*opened, {.file = key});
   return open_file_layer(opened->items, key, opened->flags);
 }
 

@@ -129,11 +129,10 @@ class Setup {
     BOOTSEAL_TRY(request.key_parameter, key_parameter(public_area));
     BOOTSEAL_TRY(const TpmDescription description, describe());
     BOOTSEAL_TRY(const Bytes der, options_.certify(request, description));
-    if (const auto parsed = crypto::Certificate::from_der(der); !parsed && ek) {
-      return bootseal::fail(ErrorCode::invalid_argument,
-                            fmt::format("the {} EK certificate is no X.509 certificate", place.words),
-                            parsed.error());
-    }
+    // The tool that made it may know forms that we do not: it goes in as it is, as with swtpm_setup.
+    if (const auto parsed = crypto::Certificate::from_der(der); !parsed)
+      options_.say(
+          fmt::format("Warning: the certificate is no X.509 certificate: {}", parsed.error().describe()));
     const tpm::Handle index = ek ? place.certificate : kPlatformCertificate;
     BOOTSEAL_TRY_STATUS(write_index(index, der, ek ? "EK certificate" : "platform certificate"));
     options_.say(ek ? fmt::format("Successfully created NVRAM area 0x{:x} for {} EK certificate.", index,

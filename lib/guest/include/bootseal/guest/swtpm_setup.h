@@ -47,7 +47,7 @@ struct TpmSetupOptions {
 };
 
 // Fills a fresh `state` with a TPM. Errors: those of the TPM's commands and of `certify`, invalid_argument
-// for PCR banks of which none is known or a certificate that is none or too long for its NV index.
+// for PCR banks of which none is known or a certificate too long for its NV index.
 Status set_up_tpm(GuestState& state, const TpmSetupOptions& options);
 // Changes only the PCR banks of the TPM in `state`.
 Status reconfigure_tpm(GuestState& state, const TpmSetupOptions& options);
