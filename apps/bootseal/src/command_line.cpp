@@ -32,7 +32,7 @@ class CommandLine {
     }
     if (status) return 0;
     const std::string line = "error: " + cli::printable(status.error().describe(), true) + "\n";
-    std::fputs(line.c_str(), stderr);
+    static_cast<void>(std::fputs(line.c_str(), stderr));
     return tree_.parsed.exit_code.value_or(error_info(status.error().code).exit_code);
   }
 

@@ -110,9 +110,10 @@ inline void append_cases(const CLI::App& app, const std::string& path, std::stri
     std::string patterns;
     for (const std::string& name : option->get_lnames()) {
       words += "--" + name + " ";
-      patterns += (patterns.empty() ? "'" : " | '") + path + " --" + name + "'";
+      patterns.append(patterns.empty() ? "'" : " | '").append(path).append(" --").append(name).append("'");
     }
-    for (const std::string& name : option->get_snames()) patterns += " | '" + path + " -" + name + "'";
+    for (const std::string& name : option->get_snames())
+      patterns.append(" | '").append(path).append(" -").append(name).append("'");
     if (!option->get_type_name().empty() && option->get_expected_max() > 0)
       text +=
           "    " + patterns + ") " + (values.empty() ? "words=''" : assignment(values)) + "; kind=value ;;\n";

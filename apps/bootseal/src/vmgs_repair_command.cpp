@@ -79,7 +79,7 @@ VmgsStatus vmgs_repair(const Global& global, const VmgsOptions& options) {
   std::string backup;
   if (!as_json && !(global.quiet && options.yes)) print_plan(options, *plan, stdout);
   if (!nothing) {
-    std::fflush(stdout);
+    static_cast<void>(std::fflush(stdout));  // the end of the program tells when it failed
     BOOTSEAL_TRY_STATUS(confirm(
         options.yes,
         fmt::format("Change {}{}?", options.file_path, options.no_backup ? " without keeping a copy" : "")));

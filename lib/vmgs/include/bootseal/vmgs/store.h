@@ -23,7 +23,7 @@ namespace bootseal::vmgs {
 inline constexpr std::uint32_t kBlockSize = 4096;
 inline constexpr std::size_t kFileCount = 64;
 inline constexpr std::uint64_t kDefaultBodySize = 4U << 20;
-inline constexpr std::uint64_t kMinimumBodySize = 4 * kBlockSize;
+inline constexpr std::uint64_t kMinimumBodySize = std::uint64_t{4} * kBlockSize;
 inline constexpr std::uint64_t kMaximumDeviceSize = std::uint64_t{4} << 30;
 inline constexpr std::uint64_t kFooterSize = 512;
 inline constexpr std::size_t kKeySize = 32;
