@@ -42,20 +42,20 @@ bool TpmDataSession::take_framing() {
   if (load_be32(buffer_, 0) != kSendCommand) return true;
   if (buffer_.size() < kFrameSize) return false;
   const auto locality = std::to_integer<std::uint8_t>(buffer_[4]);
-  if (locality <= profile_.highest_locality) engine_.set_locality(locality);
+  if (locality <= profile_.highest_locality) engine_->set_locality(locality);
   framed_ = true;
   drop_front(buffer_, kFrameSize);
   return true;
 }
 
 Bytes TpmDataSession::execute(ByteSpan command) {
-  if (!profile_.set_locality_command || !engine_.running() || load_be32(command, 6) != kSetLocality)
-    return engine_.execute(command);
+  if (!profile_.set_locality_command || !engine_->running() || load_be32(command, 6) != kSetLocality)
+    return engine_->execute(command);
   if (!profile_.allow_set_locality) return tpm2_error_response(kTpm2ResponseFailure);
   if (command.size() <= kHeaderSize) return tpm2_error_response(kTpm2ResponseInsufficient);
   const auto locality = std::to_integer<std::uint8_t>(command[kHeaderSize]);
   if (locality > profile_.highest_locality) return tpm2_error_response(kTpm2ResponseLocality);
-  engine_.set_locality(locality);
+  engine_->set_locality(locality);
   return tpm2_error_response(kTpm2Success);
 }
 

@@ -32,7 +32,7 @@ class TpmDataSession {
 
   // `engine` outlives the session.
   explicit TpmDataSession(TpmEngine& engine, TpmDataProfile profile = {})
-      : engine_(engine), profile_(profile) {}
+      : engine_(&engine), profile_(profile) {}
 
   // Bytes as they arrive; responses are appended to `output`.
   void receive(ByteSpan data, Time now, Bytes& output);
@@ -45,7 +45,7 @@ class TpmDataSession {
   Bytes execute(ByteSpan command);
   void respond(ByteSpan response, Bytes& output);
 
-  TpmEngine& engine_;
+  TpmEngine* engine_;
   TpmDataProfile profile_;
   bool framed_ = false;  // the command at the front of buffer_ came with TCG's framing
   Bytes buffer_;

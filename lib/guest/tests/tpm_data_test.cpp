@@ -60,5 +60,35 @@ TEST_F(TpmData, GivesUpACommandWhoseRestDoesNotCome) {
   EXPECT_EQ(send(kStartup, 2000ms), kSuccess) << "and is in step again";
 }
 
+TEST_F(TpmData, UnderstandsTcgsFramingWhereItIsOffered) {
+  session_ = TpmDataSession(engine_, {.framing = true});
+  const std::string frame =
+      "00000008"
+      "00"
+      "0000000c";
+  EXPECT_EQ(send(frame + kStartup), "0000000a" + kSuccess + "00000000");
+  EXPECT_EQ(send(kStartup), kAlreadyStarted) << "without a frame as before";
+  const std::string framed = frame + kStartup;
+  for (std::size_t i = 0; i + 2 < framed.size(); i += 2) EXPECT_EQ(send(framed.substr(i, 2)), "");
+  EXPECT_EQ(send(framed.substr(framed.size() - 2)), "0000000a" + kAlreadyStarted + "00000000");
+  EXPECT_EQ(send(frame, 1000ms), "");
+  EXPECT_EQ(wait_until(1500ms), "0000000a" + kCommandSize + "00000000") << "its command does not come";
+  EXPECT_EQ(send(kStartup, 2000ms), kAlreadyStarted);
+}
+
+TEST_F(TpmData, TakesALocalityAsACommandWhereItIsAllowed) {
+  const auto set_locality = [](std::string_view locality) {
+    return "80010000000b20001000" + std::string(locality);
+  };
+  EXPECT_EQ(send(set_locality("01")).substr(12), "00000143") << "libtpms knows no such command";
+  session_ = TpmDataSession(engine_, {.set_locality_command = true});
+  EXPECT_EQ(send(set_locality("01")).substr(12), "00000101") << "not allowed";
+  session_ = TpmDataSession(
+      engine_, {.set_locality_command = true, .allow_set_locality = true, .highest_locality = 3});
+  EXPECT_EQ(send(set_locality("01")), kSuccess);
+  EXPECT_EQ(send(set_locality("04")).substr(12), "00000907") << "TPM_RC_LOCALITY";
+  EXPECT_EQ(send("80010000000a20001000").substr(12), "0000009a") << "TPM_RC_INSUFFICIENT";
+}
+
 }  // namespace
 }  // namespace bootseal::guest
