@@ -291,8 +291,17 @@ Status SwtpmStore::replace_all(const std::function<Status(GuestState&)>& fill) {
     present.reset(::open(location_.file.c_str(), O_RDWR | O_CLOEXEC));
     if (present.valid()) BOOTSEAL_TRY_STATUS(lock_whole(present.get(), location_.file));
   }
-  BOOTSEAL_TRY_STATUS(make(VmId::random(), Generation{}, fill));
-  return remove_volatile();
+  // What belongs to the TPM before goes just before the new state comes: whatever stops this in between
+  // leaves a state that opens.
+  const auto fill_and_clear = [&](GuestState& state) -> Status {
+    BOOTSEAL_TRY_STATUS(fill(state));
+    BOOTSEAL_TRY_STATUS(remove_volatile());
+    if (location_.in_directory && ::unlink(location_.memory_file().c_str()) != 0 && errno != ENOENT)
+      return fail_errno(errno, fmt::format("removing {}", location_.memory_file().native()));
+    return {};
+  };
+  BOOTSEAL_TRY_STATUS(make(VmId::random(), Generation{}, fill_and_clear));
+  return {};
 }
 
 Result<std::vector<SwtpmStore::NamedState>> SwtpmStore::list() const {
