@@ -8,7 +8,7 @@ namespace bootseal::app {
 namespace {
 
 // "QEMU 7.2.22 (…)" of what `qemu --version` says, however often the name stands before it.
-std::string qemu_text(std::string text) {
+std::string qemu_text(const std::string& text) {
   constexpr std::string_view kWord = "version ";
   const std::size_t at = text.find(kWord);
   return at == std::string::npos ? text : "QEMU " + text.substr(at + kWord.size());
