@@ -21,6 +21,8 @@ namespace bootseal::host {
 namespace {
 
 constexpr std::size_t kManagementLine = std::size_t{1} << 20;
+// guestd tells its generation a few times a second at most.
+constexpr LineRate kManagementRate{.per_second = 20, .burst = 200};
 constexpr std::chrono::seconds kCallLimit{10};
 // Keys and OpenSSL's copies of them; far below what a machine offers.
 constexpr std::uint64_t kLockedMemory = std::uint64_t{64} << 20;
@@ -45,7 +47,7 @@ class GuestdService final : public GuestService, public std::enable_shared_from_
     };
     BOOTSEAL_TRY(management_, PeerClient::open(loop, std::move(socket), Dialect::bootseal,
                                                fmt::format("guestd of {}", vm_.to_string()), kManagementLine,
-                                               std::nullopt, std::move(handlers)));
+                                               kManagementRate, std::move(handlers)));
     BOOTSEAL_TRY(const json::Value status, management_->call("status", nullptr, kCallLimit));
     BOOTSEAL_TRY(const GuestdStatus now, parse_guestd_status(status));
     if (now.vm != vm_)
@@ -290,7 +292,7 @@ class GuestdServices final : public GuestServices {
     // Stays open until guestd has ended: guestd gives up when its peer goes away.
     BOOTSEAL_TRY(const auto client,
                  PeerClient::open(loop_, std::move(socket), Dialect::bootseal, "guestd (manufacture)",
-                                  kManagementLine, std::nullopt, std::move(handlers)));
+                                  kManagementLine, kManagementRate, std::move(handlers)));
     BOOTSEAL_TRY_STATUS(wait_ready(ready, left_until(deadline)));
     auto future = wanted->get_future();
     if (future.wait_for(left_until(deadline)) != std::future_status::ready)

@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::size_t kQmpLine = std::size_t{1} << 20;
 constexpr std::size_t kAgentLine = std::size_t{2} << 20;
+// QEMU itself limits the events that a guest causes to about one a second of each kind.
+constexpr LineRate kQmpRate{.per_second = 20, .burst = 200};
 constexpr LineRate kAgentRate{.per_second = 20, .burst = 100};
 constexpr std::size_t kConsoleInput = 64 * 1024;
 constexpr std::chrono::seconds kReconnectDelay{5};
@@ -87,8 +89,8 @@ Status QemuMachine::connect_qmp(std::chrono::milliseconds limit) {
     if (!told->exchange(true)) greeted->set_value(tl::unexpected(reason));
   };
   BOOTSEAL_TRY(qmp_, PeerClient::open(loop_, std::move(socket), Dialect::qmp,
-                                      fmt::format("QMP of {}", config_.vm.to_string()), kQmpLine,
-                                      std::nullopt, std::move(handlers)));
+                                      fmt::format("QMP of {}", config_.vm.to_string()), kQmpLine, kQmpRate,
+                                      std::move(handlers)));
   auto future = greeted->get_future();
   if (future.wait_for(limit) != std::future_status::ready)
     return fail(ErrorCode::timeout, fmt::format("QEMU did not answer within {} ms", limit.count()));

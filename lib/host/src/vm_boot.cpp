@@ -47,6 +47,13 @@ class MemoryDump final : public uefi::GuestMemory {
   std::uint64_t size_;
 };
 
+// Also of a VM without a vTPM, which has no verdict.
+bool is_pending(const json::Value& verdict) {
+  const json::Object* object = verdict.if_object();
+  const json::Value* status = object != nullptr ? object->if_contains("status") : nullptr;
+  return object == nullptr || (status != nullptr && status->is_string() && status->get_string() == "Pending");
+}
+
 void keep(const std::filesystem::path& file, ByteSpan content) {
   if (const Status kept = replace_file(file, content); !kept)
     log::warning("boot_diagnostics.not_kept", {{"file", file.native()}, {"reason", kept.error().describe()}});
@@ -86,15 +93,21 @@ void Vm::check_serial() {
 void Vm::on_reset(std::uint64_t run) {
   const auto running = machine();
   if (run != run_ || !running || record().power == PowerState::starting) return;
-  log::info("vm.reset", {{"vm", record().assignment.vm.to_string()}});
+  static log::RateLimit limit(0.2, 20);
+  std::uint64_t left_out = 0;
+  if (limit.allow(left_out))
+    log::info("vm.reset", {{"vm", record().assignment.vm.to_string()}, {"leftOut", left_out}});
   boot_mark_ = running->console().end();
+  interrupt_attestation("the virtual machine was reset before its evidence came");
+  watch_boot();
+  // A guest that resets again and again while it boots changes nothing that anybody is told or that is kept.
+  const Record now = record();
+  if (now.boot.outcome == "Booting" && !now.guest && !had_verdict_ && is_pending(now.attestation)) return;
+  begin_attestation();
   update([&](Record& record) {
     record.boot = BootStatus{"Booting", "", "", "", environment_.clock.now()};
     record.guest.reset();
   });
-  stop_attesting();
-  begin_attestation();
-  watch_boot();
 }
 
 void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {

@@ -132,8 +132,11 @@ void Vm::request_kill() {
 
 void Vm::on_shutdown(std::uint64_t run, const std::string& reason, bool by_guest) {
   if (run != run_) return;
-  log::info("vm.shutdown",
-            {{"vm", record().assignment.vm.to_string()}, {"reason", reason}, {"byGuest", by_guest}});
+  static log::RateLimit limit(0.2, 20);
+  std::uint64_t left_out = 0;
+  if (limit.allow(left_out))
+    log::info("vm.shutdown",
+              {{"vm", id_.to_string()}, {"reason", reason}, {"byGuest", by_guest}, {"leftOut", left_out}});
   if (by_guest) powered_off_by_guest_ = true;
 }
 

@@ -5,44 +5,65 @@
 #include "bootseal/host/vm.h"
 #include "bootseal/log/log.h"
 #include "display_text.h"
+#include "run_events.h"
 
 namespace bootseal::host {
 
 MachineEvents Vm::machine_events(std::uint64_t run) {
-  const auto on_strand = [this](auto call) {
-    return [weak = weak_from_this(), strand = strand_, call](auto... arguments) {
-      strand->post([weak, call, arguments...]() {
-        if (const auto self = weak.lock()) call(*self, arguments...);
-      });
-    };
-  };
+  const auto waiting = run_events_;
+  const auto hear = [weak = weak_from_this(), strand = strand_, run]() { hear_later(weak, *strand, run); };
   MachineEvents events;
-  events.shutdown = [post = on_strand([run](Vm& vm, const std::string& reason, bool by_guest) {
-                       vm.on_shutdown(run, reason, by_guest);
-                     })](std::string_view reason, bool by_guest) { post(std::string(reason), by_guest); };
-  events.reset = on_strand([run](Vm& vm) { vm.on_reset(run); });
-  events.serial = on_strand([run](Vm& vm) { vm.on_serial(run); });
-  events.agent_hello = [post = on_strand([run](Vm& vm, const AgentHello& hello) {
-                          vm.on_hello(run, hello);
-                        })](const AgentHello& hello) { post(hello); };
-  events.ended = on_strand([run](Vm& vm) { vm.on_machine_ended(run); });
+  events.shutdown = [waiting, hear](std::string_view reason, bool by_guest) {
+    if (waiting->tell_shutdown({std::string(reason), by_guest})) hear();
+  };
+  events.reset = [waiting, hear]() {
+    if (waiting->tell_reset()) hear();
+  };
+  events.serial = [waiting, hear]() {
+    if (waiting->tell_serial()) hear();
+  };
+  events.agent_hello = [waiting, hear](const AgentHello& hello) {
+    if (waiting->tell_hello(hello)) hear();
+  };
+  events.ended = [waiting, weak = weak_from_this(), strand = strand_, run]() {
+    waiting->end_machine();
+    strand->post([weak, run]() {
+      if (const auto self = weak.lock()) self->on_machine_ended(run);
+    });
+  };
   return events;
+}
+
+void Vm::hear_later(const std::weak_ptr<Vm>& weak, Executor& strand, std::uint64_t run) {
+  strand.post([weak, run]() {
+    const auto self = weak.lock();
+    if (self && run == self->run_) self->hear(run, self->run_events_->take());
+  });
+}
+
+void Vm::hear(std::uint64_t run, const WaitingEvents& events) {
+  if (events.generation) note_generation(*events.generation);
+  if (events.shutdown) on_shutdown(run, events.shutdown->reason, events.shutdown->by_guest);
+  if (events.reset) on_reset(run);
+  if (events.serial) on_serial(run);
+  if (events.hello) on_hello(run, *events.hello);
 }
 
 GuestServiceEvents Vm::guest_events(std::uint64_t run) {
   GuestServiceEvents events;
   const std::weak_ptr<Vm> weak = weak_from_this();
-  events.generation = [weak, run](Generation generation) {
+  events.generation = [weak, run, waiting = run_events_](Generation generation) {
     const auto self = weak.lock();
-    if (!self) return;
-    self->strand_->post([self, run, generation]() {
-      if (run == self->run_) self->note_generation(generation);
-    });
+    if (self && waiting->tell_generation(generation)) hear_later(weak, *self->strand_, run);
   };
   events.tpm_failed = [weak, run](const std::string& message) {
     const auto self = weak.lock();
     if (!self) return;
-    log::error("vm.tpm_failed", {{"vm", self->record().assignment.vm.to_string()}, {"reason", message}});
+    static log::RateLimit limit(0.2, 20);
+    std::uint64_t left_out = 0;
+    if (limit.allow(left_out))
+      log::error("vm.tpm_failed",
+                 {{"vm", self->id_.to_string()}, {"reason", message}, {"leftOut", left_out}});
     // QEMU's flash device does not tell the firmware that a write failed: a machine that went on would
     // believe in variables that are not on disk.
     const std::lock_guard lock(self->mutex_);
@@ -87,6 +108,7 @@ Result<std::shared_ptr<GuestService>> Vm::start_guest(std::uint64_t run) {
 void Vm::begin_run(std::uint64_t run) {
   run_started_ = std::chrono::steady_clock::now();
   boot_mark_ = 0;
+  run_events_ = std::make_shared<RunEvents>();
   const std::lock_guard lock(mutex_);
   active_run_ = run;
   guest_lost_ = false;

@@ -61,6 +61,7 @@ class ManualExecutor final : public Executor {
     }
     now_ = end;
   }
+  [[nodiscard]] std::size_t waiting() const { return tasks_.size(); }
   // What a process that is killed leaves behind: nothing.
   void forget_everything() {
     tasks_.clear();

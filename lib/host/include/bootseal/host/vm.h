@@ -48,6 +48,9 @@ struct VmEnvironment {
   std::function<void(const VmId&)> removed;  // when nothing of the VM is left
 };
 
+class RunEvents;
+struct WaitingEvents;
+
 // True for errors that another try may get over: a daemon that is being restarted.
 bool is_passing(const Error& error);
 
@@ -134,6 +137,9 @@ class Vm : public std::enable_shared_from_this<Vm> {
   Result<std::shared_ptr<GuestService>> start_guest(std::uint64_t run);
   void begin_run(std::uint64_t run);
   MachineEvents machine_events(std::uint64_t run);
+  // Any thread: one task that takes what the run's processes told until it runs.
+  static void hear_later(const std::weak_ptr<Vm>& weak, Executor& strand, std::uint64_t run);
+  void hear(std::uint64_t run, const WaitingEvents& events);
   GuestServiceEvents guest_events(std::uint64_t run);
 
   // vm_recovery.cpp
@@ -187,7 +193,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
   // Strand only.
   std::shared_ptr<GuestService> guest_;
-  std::uint64_t run_ = 0;  // counts starts; events of an earlier run are ignored
+  std::uint64_t run_ = 0;                  // counts starts; events of an earlier run are ignored
+  std::shared_ptr<RunEvents> run_events_;  // of that run
   std::optional<Notice> planned_end_;
   bool powered_off_by_guest_ = false;
   std::string acting_on_;  // the power request under way
