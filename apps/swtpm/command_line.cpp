@@ -246,7 +246,8 @@ Result<PidOption> parse_pid_option(std::string_view text) {
   struct stat status {};
   if (::fstat(*fd, &status) != 0 || !S_ISREG(status.st_mode))
     return bad(fmt::format("Bad filedescriptor {} for pid file", *fd));
-  return PidOption{{}, *fd};
+  std::error_code error;
+  return PidOption{std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", *fd), error), *fd};
 }
 
 std::string usage(Interface interface, std::string_view program) {

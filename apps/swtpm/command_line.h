@@ -60,7 +60,7 @@ Result<StartFlags> parse_flags_option(std::string_view text);
 Result<Seccomp> parse_seccomp_option(std::string_view text);
 
 struct PidOption {
-  std::filesystem::path path;
+  std::filesystem::path path;  // of the descriptor's file too
   std::optional<int> fd;
 };
 Result<PidOption> parse_pid_option(std::string_view text);

@@ -122,7 +122,11 @@ Status serve(const CommandLine& line) {
   if (line.daemon) {
     BOOTSEAL_TRY(background, Background::enter());
   }
-  protect_memory();
+  PidOption pid;
+  if (line.pid) {
+    BOOTSEAL_TRY(pid, parse_pid_option(*line.pid));
+  }
+  protect_memory();  // from here on /proc/self tells an ordinary user nothing
   guest::SwtpmOptions options;
   SocketFiles files;
   BOOTSEAL_TRY_STATUS(open_channels(line, options, files));
@@ -135,10 +139,6 @@ Status serve(const CommandLine& line) {
   if (line.migration_key) {
     BOOTSEAL_TRY(migration_key, key_from_option(*line.migration_key));
     options.migration_key = &migration_key;
-  }
-  PidOption pid;
-  if (line.pid) {
-    BOOTSEAL_TRY(pid, parse_pid_option(*line.pid));
   }
   BOOTSEAL_TRY(const LocalityOptions locality, parse_locality_option(line.locality.value_or("")));
   options.reject_locality_4 = locality.reject_4;

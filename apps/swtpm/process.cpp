@@ -102,15 +102,11 @@ Status Background::ready() {
 }
 
 Result<PidFile> PidFile::write(const std::filesystem::path& path, UniqueFd fd) {
-  std::filesystem::path name = path;
-  if (!path.empty()) {
+  if (!fd.valid()) {
     BOOTSEAL_TRY(fd, open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, kPidFileMode));
-  } else {
-    std::error_code error;
-    name = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd.get()), error);
   }
   BOOTSEAL_TRY_STATUS(write_all(fd.get(), as_bytes(fmt::format("{}", ::getpid()))));
-  return PidFile(std::move(name));
+  return PidFile(path);
 }
 
 PidFile::~PidFile() {

@@ -33,7 +33,7 @@ class Background {
 class PidFile {
  public:
   PidFile() = default;
-  // `fd` is used when `path` is empty. Errors: io_error.
+  // Through `fd` when it is valid; `path` is its name then. Errors: io_error.
   static Result<PidFile> write(const std::filesystem::path& path, UniqueFd fd);
   PidFile(PidFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
   PidFile& operator=(PidFile&& other) noexcept {

@@ -218,7 +218,7 @@ TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
   auto state = options_.store->open(when_missing);
   if (!state) return say_failure(state.error());
   keeper_.replace(*std::move(state));
-  remembered_ = keeper_.generation();  // open() has seen to it
+  remembered_ = {};  // open() has tried; the loop says when it could not
   return kTpmSuccess;
 }
 

@@ -154,7 +154,8 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
   // Each use has a generation of its own, so that a copy from before it is recognised.
   if (location_.in_directory) BOOTSEAL_TRY_STATUS(state->advance());
   if (memory) remembered_ = memory->generation;
-  BOOTSEAL_TRY_STATUS(remember(state->generation()));
+  // A full disk must not keep a TPM from starting: the caller remembers again, and says when that fails.
+  static_cast<void>(remember(state->generation()));
   return state;
 }
 

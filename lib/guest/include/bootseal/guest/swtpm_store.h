@@ -48,9 +48,9 @@ class SwtpmStore {
     make,      // a new state where there never was one; where there was one that is gone, refuse
     make_for,  // the same for a state that is about to be put in: also where there was one
   };
-  // Locks and opens the state. Errors: those of GuestState::open; guest_state_missing when there was a state
-  // and its file is gone; unsupported when the file is swtpm's own (import it); not_found for a missing
-  // directory; conflict when another process has it.
+  // Locks and opens the state, and advances and remembers its generation. Errors: those of GuestState::open;
+  // guest_state_missing when there was a state and its file is gone; unsupported when the file is swtpm's own
+  // (import it); not_found for a missing directory; conflict when another process has it.
   Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
   // Makes a new state and puts it in the place of whatever is there, once `fill` has succeeded; else nothing
   // has changed. Volatile state goes. Errors: conflict, io_error, those of `fill`.
