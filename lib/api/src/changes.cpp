@@ -57,6 +57,10 @@ std::string preemption_message(OperationKind current, OperationKind kind) {
 
 }  // namespace
 
+bool ends_vm(OperationKind kind) {
+  return kind == OperationKind::power_off || kind == OperationKind::kill || kind == OperationKind::deallocate;
+}
+
 bool may_preempt(OperationKind kind, OperationKind current) {
   return kind == OperationKind::remove || kind == OperationKind::kill ||
          (current == OperationKind::attest && !end_of_boot(kind).empty());
@@ -102,6 +106,7 @@ Change end_operation(VmRecord record, model::Operation operation, const std::opt
   operation.output = output;
   record.operation_id.clear();
   if (error && provisions(operation.kind)) record.provisioning_state = "Failed";
+  if (!error && operation.kind == OperationKind::update) record.expectation_due = false;
   if (!error && !record.deleting && (provisions(operation.kind) || record.created))
     record.provisioning_state = "Succeeded";
   return {std::move(record), {std::move(operation)}};

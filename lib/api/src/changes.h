@@ -11,6 +11,8 @@ struct Change {
   std::vector<model::Operation> operations;  // the new one last
 };
 
+// Whether an operation of this kind ends with a VM that does not run, and is there still.
+bool ends_vm(model::OperationKind kind);
 // The record with an operation of this kind begun. An operation that is going on (`current`) fails as
 // preempted, and says by what.
 Change begin_operation(VmRecord record, const std::optional<model::Operation>& current,

@@ -63,11 +63,13 @@ std::string vm_text(const VmRecord& record) {
   object["timeCreated"] = format_time(record.time_created);
   object["imageName"] = record.image_name;
   object["imageVersion"] = record.image_version;
+  object["osName"] = record.os_name;
   object["version"] = record.version;
   object["provisioningState"] = record.provisioning_state;
   object["created"] = record.created;
   object["deallocated"] = record.deallocated;
   object["deleting"] = record.deleting;
+  object["expectationDue"] = record.expectation_due;
   object["powerRequestId"] = record.power.request_id;
   object["powerAction"] = record.power.action;
   object["operationId"] = record.operation_id;
@@ -88,11 +90,13 @@ Result<VmRecord> parse_vm(const store::Entry& entry) {
   BOOTSEAL_TRY(record.time_created, parse_time(created_time));
   BOOTSEAL_TRY(record.image_name, reader.string("imageName"));
   BOOTSEAL_TRY(record.image_version, reader.string("imageVersion"));
+  BOOTSEAL_TRY(record.os_name, reader.string_or("osName", record.image_name));
   BOOTSEAL_TRY(record.version, reader.unsigned_integer("version"));
   BOOTSEAL_TRY(record.provisioning_state, reader.string("provisioningState"));
   BOOTSEAL_TRY(record.created, reader.boolean("created"));
   BOOTSEAL_TRY(record.deallocated, reader.boolean("deallocated"));
   BOOTSEAL_TRY(record.deleting, reader.boolean("deleting"));
+  BOOTSEAL_TRY(record.expectation_due, reader.boolean_or("expectationDue", false));
   BOOTSEAL_TRY(record.power.request_id, reader.string("powerRequestId"));
   BOOTSEAL_TRY(record.power.action, reader.string("powerAction"));
   BOOTSEAL_TRY(record.operation_id, reader.string("operationId"));

@@ -40,11 +40,14 @@ struct VmRecord {
   TimePoint time_created;
   std::string image_name;  // as resolved at creation
   std::string image_version;
+  std::string os_name;        // what its manifest calls the system, until the guest says it itself
   std::uint64_t version = 1;  // counts the changes that clients made; the ETag
   std::string provisioning_state = "Creating";
   bool created = false;  // the host has made it once: it is never made again
   bool deallocated = false;
   bool deleting = false;
+  bool expectation_due = false;  // attestd and the host have not been told of the last change of what the VM
+                                 // should be: its verdict is about something else
   PowerIntent power;
   std::string operation_id;  // the one that is going on; empty = none
   store::Revision revision = 0;

@@ -8,6 +8,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kCallLimit{30000};
+constexpr milliseconds kTellLimit{10000};
+constexpr milliseconds kEventsGrace{4000};  // past the wait that was asked for: then the host is silent
 constexpr milliseconds kAttestLimit{120000};
 constexpr milliseconds kDeleteLimit{120000};  // a host may have to end QEMU and guestd first
 constexpr milliseconds kProbeLimit{3000};
@@ -68,7 +70,7 @@ Result<model::VmStatus> Peers::vm(const VmId& id) {
 Result<HostEvents> Peers::events(std::uint64_t since, std::chrono::seconds wait, std::stop_token stop) {
   const std::string target = fmt::format("/v1/events?since={}&waitSeconds={}", since, wait.count());
   BOOTSEAL_TRY(const json::Value answer,
-               hostd_->call_json("GET", target, nullptr, wait + std::chrono::seconds(15), std::move(stop)));
+               hostd_->call_json("GET", target, nullptr, wait + kEventsGrace, std::move(stop)));
   BOOTSEAL_TRY(json::Reader reader, json::Reader::object(answer, "the host's events"));
   HostEvents events;
   BOOTSEAL_TRY(events.revision, reader.unsigned_integer("revision"));
@@ -111,9 +113,9 @@ Result<std::unique_ptr<net::WebSocket>> Peers::console(const VmId& id) {
   return hostd_->open_websocket(vm_path(id, "/console"));
 }
 
-Status Peers::put_placement(const VmId& id, const Placement& placement) {
-  BOOTSEAL_TRY_STATUS(
-      vaultd_->call_json("PUT", "/v1/placements/" + id.to_string(), placement_body(placement)));
+Status Peers::put_placement(const VmId& id, const Placement& placement, std::stop_token stop) {
+  BOOTSEAL_TRY_STATUS(vaultd_->call_json("PUT", "/v1/placements/" + id.to_string(), placement_body(placement),
+                                         kTellLimit, std::move(stop)));
   return {};
 }
 
@@ -134,8 +136,9 @@ Result<std::string> Peers::client_certificate(const std::string& csr_pem, const 
   return text_member(answer, "the vault's answer", "certificatePem");
 }
 
-Status Peers::put_expectation(const VmId& id, const json::Object& expectation) {
-  BOOTSEAL_TRY_STATUS(attestd_->call_json("PUT", vm_path(id, "/expectation"), expectation));
+Status Peers::put_expectation(const VmId& id, const json::Object& expectation, std::stop_token stop) {
+  BOOTSEAL_TRY_STATUS(
+      attestd_->call_json("PUT", vm_path(id, "/expectation"), expectation, kTellLimit, std::move(stop)));
   return {};
 }
 

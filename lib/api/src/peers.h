@@ -37,12 +37,12 @@ class Peers {
   Result<std::string> console_log(const VmId& id);
   Result<std::unique_ptr<net::WebSocket>> console(const VmId& id);
 
-  Status put_placement(const VmId& id, const Placement& placement);
+  Status put_placement(const VmId& id, const Placement& placement, std::stop_token stop);
   Status remove_key(const VmId& id, const Placement& placement);
   Result<std::string> ca_certificate();
   Result<std::string> client_certificate(const std::string& csr_pem, const std::string& common_name);
 
-  Status put_expectation(const VmId& id, const json::Object& expectation);
+  Status put_expectation(const VmId& id, const json::Object& expectation, std::stop_token stop);
   Status forget_expectation(const VmId& id);
 
   // Whether the daemon answers anything at all: nullopt, or why not.

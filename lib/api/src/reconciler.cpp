@@ -16,7 +16,9 @@ constexpr std::chrono::hours kCleanUpEvery{1};
 void Reconciler::start() {
   wake_everything();
   for (unsigned i = 0; i < kWorkers; ++i)
-    threads_.emplace_back([this](std::stop_token stop) { work(std::move(stop)); });
+    threads_.emplace_back([this](std::stop_token stop) { work(Urgency::usual, std::move(stop)); });
+  // Steps that wait for a daemon that is silent may hold all of those up; the end of a VM waits for none.
+  threads_.emplace_back([this](std::stop_token stop) { work(Urgency::urgent, std::move(stop)); });
   threads_.emplace_back([this](std::stop_token stop) { listen(std::move(stop)); });
 }
 
@@ -37,16 +39,18 @@ void Reconciler::wake(const std::string& key) {
     const std::lock_guard lock(mutex_);
     wake_item(key);
   }
-  changed_.notify_one();
+  changed_.notify_all();  // the thread of the urgent ones may be the one that sleeps
 }
 
-void Reconciler::preempt(const std::string& key) {
+void Reconciler::preempt(const std::string& key, Urgency urgency) {
   std::stop_source step;
   {
     const std::lock_guard lock(mutex_);
-    step = wake_item(key).step;
+    Item& item = wake_item(key);
+    item.urgent = item.urgent || urgency == Urgency::urgent;
+    step = item.step;
   }
-  changed_.notify_one();
+  changed_.notify_all();
   step.request_stop();
 }
 
@@ -63,30 +67,30 @@ void Reconciler::wake_everything() {
   }
 }
 
-std::map<std::string, Reconciler::Item>::iterator Reconciler::next_due(Time now) {
+std::map<std::string, Reconciler::Item>::iterator Reconciler::next_due(Urgency lane, Time now) {
   auto best = items_.end();
   for (auto item = items_.begin(); item != items_.end(); ++item) {
     if (item->second.running || item->second.due > now) continue;
+    if (lane == Urgency::urgent && !item->second.urgent) continue;
     if (best == items_.end() || item->second.due < best->second.due) best = item;
   }
   return best;
 }
 
-void Reconciler::work(std::stop_token stop) {
+void Reconciler::work(Urgency lane, std::stop_token stop) {
+  const auto is_due = [&] { return next_due(lane, std::chrono::steady_clock::now()) != items_.end(); };
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
-    const auto found = next_due(std::chrono::steady_clock::now());
+    const auto found = next_due(lane, std::chrono::steady_clock::now());
     if (found == items_.end()) {
       Time earliest = Time::max();
       for (const auto& [key, item] : items_) {
-        if (!item.running) earliest = std::min(earliest, item.due);
+        if (!item.running && (lane == Urgency::usual || item.urgent)) earliest = std::min(earliest, item.due);
       }
       if (earliest == Time::max()) {
-        changed_.wait(lock, stop,
-                      [this] { return next_due(std::chrono::steady_clock::now()) != items_.end(); });
+        changed_.wait(lock, stop, is_due);
       } else {
-        changed_.wait_until(lock, stop, earliest,
-                            [this] { return next_due(std::chrono::steady_clock::now()) != items_.end(); });
+        changed_.wait_until(lock, stop, earliest, is_due);
       }
       continue;
     }
@@ -106,7 +110,10 @@ void Reconciler::work(std::stop_token stop) {
     Item& item = items_[key];
     item.running = false;
     const Time now = std::chrono::steady_clock::now();
-    if (item.woken || outcome.next == Outcome::Next::again) {
+    // A request that came meanwhile is as urgent as it is.
+    if (!item.woken && (outcome.next == Outcome::Next::follow_up || outcome.next == Outcome::Next::done))
+      item.urgent = false;
+    if (item.woken || outcome.next == Outcome::Next::again || outcome.next == Outcome::Next::follow_up) {
       item.due = now;
     } else if (outcome.next == Outcome::Next::done) {
       items_.erase(key);
@@ -118,7 +125,7 @@ void Reconciler::work(std::stop_token stop) {
       item.due = now + item.retry_after;
       item.reason = outcome.reason;
     }
-    changed_.notify_one();
+    changed_.notify_all();
   }
 }
 
@@ -141,7 +148,7 @@ Outcome Reconciler::step(const std::string& key, const std::string& reason, cons
   const Outcome outcome = steps_.step_group(**group);
   const auto vms = database_.vms(key);
   if (vms) {
-    for (const VmRecord& record : *vms) preempt(record.id.key());
+    for (const VmRecord& record : *vms) preempt(record.id.key(), Urgency::usual);
   }
   return outcome;
 }
@@ -179,7 +186,7 @@ void Reconciler::listen(std::stop_token stop) {
         log::warning("host.away", {{"reason", events.error().describe()}});
       connected = false;
       since = 0;
-      board_.set_host_answers(false);
+      board_.set_host_silent(settings_.clock->now());
       retry_after = std::clamp(retry_after * 2, settings_.first_retry, settings_.last_retry);
       std::unique_lock lock(mutex_);
       std::condition_variable_any pause;
@@ -191,7 +198,7 @@ void Reconciler::listen(std::stop_token stop) {
       connected = true;
       retry_after = std::chrono::milliseconds(0);
       board_.clear();
-      board_.set_host_answers(true);
+      board_.set_host_answers();
       steps_.forget_applied();
       take_events(*events);
       wake_everything();

@@ -30,9 +30,11 @@ class Reconciler {
   void stop();
   // Look at this VM (ResourceId::key() of a VM) or group (of a group) now. Thread safe; also before start().
   void wake(const std::string& key);
-  // wake(), and a step of this VM that waits for its guest's evidence gives up: another operation has taken
-  // the place of the one that asked. Call it when that is stored.
-  void preempt(const std::string& key);
+  // wake(), and a step of this VM that waits for its guest's evidence, the vault or attestd gives up: another
+  // operation is wanted now. Call it when that is stored. What is urgent does not wait for the steps of other
+  // VMs either.
+  enum class Urgency : std::uint8_t { usual, urgent };
+  void preempt(const std::string& key, Urgency urgency);
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -41,19 +43,20 @@ class Reconciler {
     std::chrono::milliseconds retry_after{0};
     std::string reason;
     bool running = false;
+    bool urgent = false;    // until nobody waits for it
     bool woken = false;     // while it was running
     std::stop_source step;  // ends the waiting of the step that is running
   };
 
-  void work(std::stop_token stop);
+  void work(Urgency lane, std::stop_token stop);
   void listen(std::stop_token stop);
   void wake_everything();
   void take_events(const HostEvents& events);
   Outcome step(const std::string& key, const std::string& reason, const std::stop_token& stop);
   // Guarded by mutex_.
   Item& wake_item(const std::string& key);
-  // Guarded by mutex_: the due item that has waited longest, or none.
-  std::map<std::string, Item>::iterator next_due(Time now);
+  // Guarded by mutex_: the due item of a lane that has waited longest, or none.
+  std::map<std::string, Item>::iterator next_due(Urgency lane, Time now);
 
   Database& database_;
   Peers& peers_;

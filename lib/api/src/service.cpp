@@ -124,9 +124,11 @@ json::Object vm_instance_view(Service& service, const VmRecord& record) {
   model::InstanceFacts facts;
   facts.provisioning_state = record.provisioning_state;
   facts.computer_name = spec ? spec->computer_name : record.id.name;
-  facts.os_name = record.image_name;
+  facts.os_name = record.os_name;
   facts.deallocated = record.deallocated;
   facts.host_answers = service.board.host_answers();
+  facts.host_silent_since = service.board.host_silent_since();
+  facts.expectation_due = record.expectation_due;
   facts.now = service.now();
   return model::instance_view(status ? &*status : nullptr, facts);
 }
@@ -191,11 +193,8 @@ model::ArmResult<std::string> begin(Service& service, VmRecord record, model::Op
                                      change.record.id.name));
   }
   BOOTSEAL_ARM_TRY_STATUS(stored);
-  if (current) {
-    service.reconciler.preempt(change.record.id.key());
-  } else {
-    service.reconciler.wake(change.record.id.key());
-  }
+  service.reconciler.preempt(change.record.id.key(),
+                             ends_vm(kind) ? Reconciler::Urgency::urgent : Reconciler::Urgency::usual);
   return change.record.operation_id;
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 
+#include "bootseal/base/clock.h"
 #include "bootseal/json/json.h"
 #include "bootseal/model/vm_status.h"
 
@@ -34,9 +35,21 @@ class StatusBoard {
     const auto found = statuses_.find(id);
     return found == statuses_.end() ? std::nullopt : std::optional(found->second);
   }
-  void set_host_answers(bool answers) {
+  void set_host_answers() {
     const std::lock_guard lock(mutex_);
-    host_answers_ = answers;
+    host_answers_ = true;
+    silent_since_.reset();
+  }
+  // `now`: what this silence began with is kept while it lasts.
+  void set_host_silent(TimePoint now) {
+    const std::lock_guard lock(mutex_);
+    host_answers_ = false;
+    if (!silent_since_) silent_since_ = now;
+  }
+  // nullopt while the host answers, and before it was asked.
+  [[nodiscard]] std::optional<TimePoint> host_silent_since() const {
+    const std::lock_guard lock(mutex_);
+    return silent_since_;
   }
   [[nodiscard]] bool host_answers() const {
     const std::lock_guard lock(mutex_);
@@ -54,6 +67,7 @@ class StatusBoard {
   mutable std::mutex mutex_;
   std::map<VmId, model::VmStatus> statuses_;
   bool host_answers_ = false;
+  std::optional<TimePoint> silent_since_;
 };
 
 }  // namespace bootseal::api

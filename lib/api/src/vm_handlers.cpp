@@ -128,6 +128,7 @@ ArmResult<Response> create_vm(Service& service, const Request& request, const mo
   record.time_created = service.now();
   record.image_name = manifest.name;
   record.image_version = manifest.version;
+  record.os_name = manifest.os_name;
   return store_change(service, request, std::move(record), OperationKind::create);
 }
 
@@ -160,6 +161,8 @@ ArmResult<Response> update_vm(Service& service, const Request& request, VmRecord
   const bool host_matters = concerns_host(record, desired);
   if (host_matters) BOOTSEAL_ARM_TRY_STATUS(check_image(service, spec));
   if (desired != record.desired) ++record.version;
+  if (const auto old_spec = model::spec_of(record.desired); !old_spec || old_spec->security != spec.security)
+    record.expectation_due = true;
   record.desired = std::move(desired);
   if (!host_matters) {
     if (record.deleting)

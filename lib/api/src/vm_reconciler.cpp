@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+
 #include "bootseal/log/log.h"
 #include "changes.h"
 
@@ -32,6 +34,10 @@ model::ArmError from_problem(const model::Problem& problem) {
 bool asks_for_power(OperationKind kind) {
   return kind == OperationKind::create || kind == OperationKind::start || kind == OperationKind::power_off ||
          kind == OperationKind::kill || kind == OperationKind::deallocate || kind == OperationKind::restart;
+}
+
+bool starts_vm(OperationKind kind) {
+  return kind == OperationKind::create || kind == OperationKind::start || kind == OperationKind::restart;
 }
 
 std::string boot_message(const model::VmStatus& status) {
@@ -71,7 +77,7 @@ Outcome VmReconciler::step(const std::string& key, const std::string& last_reaso
   if (record.deleting) return step_deletion(record, operation);
   if (!operation && !record.created) return {};  // its creation failed; it waits for a person
 
-  const auto status = apply(record);
+  const auto status = apply(record, operation, stop);
   if (!status) {
     const Error& error = status.error();
     if (is_transient(error)) return {Next::retry, error.describe()};
@@ -84,7 +90,14 @@ Outcome VmReconciler::step(const std::string& key, const std::string& last_reaso
     }
     return {};
   }
-  return operation ? evaluate(record, *operation, *status, std::move(stop)) : Outcome{};
+  if (operation) {
+    const Outcome outcome = evaluate(record, *operation, *status, std::move(stop));
+    // What the others have not been told comes after the end of the VM, in a step of its own.
+    return outcome.next == Next::done && ends_vm(operation->kind) ? Outcome{Next::follow_up, {}} : outcome;
+  }
+  if (!record.expectation_due) return {};
+  record.expectation_due = false;
+  return {database_.put_vm(record) ? Next::done : Next::again, {}};
 }
 
 Result<Placement> VmReconciler::placement_of(const VmRecord& record) {
@@ -103,40 +116,71 @@ Result<Placement> VmReconciler::placement_of(const VmRecord& record) {
   return database_.place(record.vm_id, host_id);
 }
 
-Result<model::VmStatus> VmReconciler::apply(VmRecord& record) {
-  BOOTSEAL_TRY(const Placement placement, placement_of(record));
-  BOOTSEAL_TRY(const Intent intent, make_intent(record, placement, settings_.images));
-  const std::string wanted = json::serialize(intent.assignment) + json::serialize(intent.expectation);
+Result<VmReconciler::Wanted> VmReconciler::wanted_of(const VmRecord& record) {
+  BOOTSEAL_TRY(Placement placement, placement_of(record));
+  BOOTSEAL_TRY(Intent intent, make_intent(record, placement, settings_.images));
+  Wanted wanted;
+  wanted.assigned = json::serialize(intent.assignment);
+  wanted.told =
+      fmt::format("{} {} {}", placement.host_id, placement.epoch.value, json::serialize(intent.expectation));
+  wanted.placement = std::move(placement);
+  wanted.expectation = std::move(intent.expectation);
+  wanted.assignment = std::move(intent.assignment);
+  return wanted;
+}
+
+Result<model::VmStatus> VmReconciler::apply(const VmRecord& record,
+                                            const std::optional<model::Operation>& operation,
+                                            const std::stop_token& stop) {
+  BOOTSEAL_TRY(const Wanted wanted, wanted_of(record));
+  // The host alone can end a VM: nobody else is asked before it is, however long they are silent.
+  const bool ends = record.created && operation && ends_vm(operation->kind);
+  bool told = false;
+  std::optional<model::VmStatus> assigned;
   {
     const std::lock_guard lock(mutex_);
-    const auto applied = applied_.find(record.vm_id);
-    if (applied != applied_.end() && applied->second == wanted) {
-      if (auto known = board_.get(record.vm_id)) return *std::move(known);
+    if (const auto applied = applied_.find(record.vm_id); applied != applied_.end()) {
+      told = applied->second.told == wanted.told;
+      if (applied->second.assigned == wanted.assigned) assigned = board_.get(record.vm_id);
     }
   }
-  if (record.created) {
-    // A host that lost a VM must not make it anew, with another TPM.
-    const auto there = peers_.vm(record.vm_id);
-    if (!there && there.error().code == ErrorCode::not_found) {
-      return fail(ErrorCode::guest_state_missing,
-                  fmt::format("the host does not have the VM '{}' any more; put the folder HOME/hostd/vms/{} "
-                              "back from a backup and restart the "
-                              "daemons, or delete the VM with `bootseal vm delete {}`",
-                              record.id.name, record.vm_id.to_string(), record.id.name));
-    }
-    if (!there) return tl::unexpected(there.error());
-  }
-  if (const Status placed = peers_.put_placement(record.vm_id, placement); !placed)
+  if (assigned && (told || ends)) return *std::move(assigned);
+  if (record.created) BOOTSEAL_TRY_STATUS(check_still_there(record));
+  if (!ends && (!told || (operation && starts_vm(operation->kind))))
+    BOOTSEAL_TRY_STATUS(tell(record, wanted, stop));
+  if (assigned) return *std::move(assigned);
+  return assign(record, wanted);
+}
+
+Status VmReconciler::tell(const VmRecord& record, const Wanted& wanted, const std::stop_token& stop) {
+  if (const Status placed = peers_.put_placement(record.vm_id, wanted.placement, stop); !placed)
     return tl::unexpected(placed.error().wrap("vaultd"));
-  if (const Status expected = peers_.put_expectation(record.vm_id, intent.expectation); !expected) {
+  if (const Status expected = peers_.put_expectation(record.vm_id, wanted.expectation, stop); !expected)
     return tl::unexpected(expected.error().wrap("attestd"));
-  }
-  auto status = peers_.assign(record.vm_id, intent.assignment);
+  const std::lock_guard lock(mutex_);
+  applied_[record.vm_id].told = wanted.told;
+  return {};
+}
+
+// A host that lost a VM must not make it anew, with another TPM.
+Status VmReconciler::check_still_there(const VmRecord& record) {
+  const auto there = peers_.vm(record.vm_id);
+  if (there) return {};
+  if (there.error().code != ErrorCode::not_found) return tl::unexpected(there.error());
+  return fail(ErrorCode::guest_state_missing,
+              fmt::format("the host does not have the VM '{}' any more; put the folder HOME/hostd/vms/{} "
+                          "back from a backup and restart the "
+                          "daemons, or delete the VM with `bootseal vm delete {}`",
+                          record.id.name, record.vm_id.to_string(), record.id.name));
+}
+
+Result<model::VmStatus> VmReconciler::assign(const VmRecord& record, const Wanted& wanted) {
+  auto status = peers_.assign(record.vm_id, wanted.assignment);
   if (!status) return tl::unexpected(status.error());
   board_.put(*status);
   {
     const std::lock_guard lock(mutex_);
-    applied_[record.vm_id] = wanted;
+    applied_[record.vm_id].assigned = wanted.assigned;
   }
   // An event may have been faster than the answer.
   if (auto known = board_.get(record.vm_id)) return *std::move(known);
@@ -218,11 +262,14 @@ Outcome VmReconciler::step_deletion(const VmRecord& record,
   const auto remove_key = [&]() -> Status {
     return *placement ? peers_.remove_key(record.vm_id, **placement) : Status();
   };
-  // The host first: it holds what the key opens. Each call is a success when there is nothing left to delete.
-  const std::pair<std::string_view, Status> steps[] = {{"hostd", peers_.remove_from_host(record.vm_id)},
-                                                       {"vaultd", remove_key()},
-                                                       {"attestd", peers_.forget_expectation(record.vm_id)}};
-  for (const auto& [daemon, status] : steps) {
+  // The host first: it ends the VM, and holds what the key opens. Each call is a success when there is
+  // nothing left to delete.
+  const std::pair<std::string_view, std::function<Status()>> steps[] = {
+      {"hostd", [&] { return peers_.remove_from_host(record.vm_id); }},
+      {"vaultd", remove_key},
+      {"attestd", [&] { return peers_.forget_expectation(record.vm_id); }}};
+  for (const auto& [daemon, remove] : steps) {
+    const Status status = remove();
     if (status) continue;
     const Error error = status.error().wrap(daemon);
     if (!is_transient(error) && operation) return end(record, *operation, model::to_arm_error(error));

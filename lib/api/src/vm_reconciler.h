@@ -18,7 +18,8 @@
 namespace bootseal::api {
 
 struct Outcome {
-  enum class Next : std::uint8_t { done, wait, retry, again };  // again = at once
+  // again = at once; follow_up = at once, but nobody waits for it any more
+  enum class Next : std::uint8_t { done, wait, retry, again, follow_up };
   Next next = Next::done;
   std::string reason;  // of wait and retry, in plain words
 };
@@ -45,8 +46,23 @@ class VmReconciler {
                            const model::VmStatus& status, std::stop_token stop);
   Outcome evaluate(const VmRecord& record, const model::Operation& operation, const model::VmStatus& status,
                    std::stop_token stop);
-  // Placement, expectation and assignment, as far as they have not been made since the host was last away.
-  Result<model::VmStatus> apply(VmRecord& record);
+  // What a VM's daemons are told: placement, expectation, assignment.
+  struct Wanted {
+    Placement placement;
+    json::Object expectation;
+    json::Object assignment;
+    std::string told;      // to vaultd and attestd, as one text
+    std::string assigned;  // to hostd
+  };
+  Result<Wanted> wanted_of(const VmRecord& record);
+  // Placement, expectation and assignment, in this order, as far as they have not been made since the host
+  // was last away. What starts a VM tells the first two in any case.
+  Result<model::VmStatus> apply(const VmRecord& record, const std::optional<model::Operation>& operation,
+                                const std::stop_token& stop);
+  // The assignment alone.
+  Result<model::VmStatus> assign(const VmRecord& record, const Wanted& wanted);
+  Status check_still_there(const VmRecord& record);
+  Status tell(const VmRecord& record, const Wanted& wanted, const std::stop_token& stop);
   Result<Placement> placement_of(const VmRecord& record);
   Outcome end(const VmRecord& record, const model::Operation& operation,
               const std::optional<model::ArmError>& error, const json::Value& output = nullptr);
@@ -56,13 +72,17 @@ class VmReconciler {
   StatusBoard& board_;
   Settings settings_;
   std::mutex mutex_;
-  std::map<VmId, std::string> applied_;  // what each VM's host and attestd were told last; guarded by mutex_
-  std::string host_id_;                  // guarded by mutex_
-  log::RateLimit complaints_{0.1, 10};   // a guest that changes its state often wakes its VM as often
+  struct Applied {
+    std::string told;
+    std::string assigned;
+  };
+  std::map<VmId, Applied> applied_;     // what was told last (see Wanted); guarded by mutex_
+  std::string host_id_;                 // guarded by mutex_
+  log::RateLimit complaints_{0.1, 10};  // a guest that changes its state often wakes its VM as often
 };
 
-// The two documents that the other daemons get for a VM (docs/architecture.md). Errors of the image folder
-// and of a damaged record.
+// The two documents that the other daemons get for a VM (docs/architecture.md); the assignment names the
+// expectation by its digest. Errors of the image folder and of a damaged record.
 struct Intent {
   json::Object assignment;
   json::Object expectation;

@@ -108,6 +108,14 @@ void FakeHost::lose(const std::string& vm_id) {
   changed_.notify_all();
 }
 
+void FakeHost::judge(const std::string& vm_id, const std::string& status, const std::string& evidence_time) {
+  const std::lock_guard lock(mutex_);
+  Vm& vm = vms_.at(vm_id);
+  vm.attestation =
+      json::Object{{"status", status}, {"reasons", json::Array()}, {"evidenceTime", evidence_time}};
+  touch(vm);
+}
+
 std::optional<json::Object> FakeHost::assignment(const std::string& vm_id) const {
   const std::lock_guard lock(mutex_);
   const auto found = vms_.find(vm_id);
@@ -189,6 +197,7 @@ json::Object FakeHost::status(const std::string& id, const Vm& vm) const {
                                       {"keyName", id},
                                       {"generation", 7},
                                       {"sizeBytes", 4194304}};
+  if (!vm.attestation.is_null()) status["attestation"] = vm.attestation;
   status["processes"] = json::Object{{"qemu", 1}, {"guestd", 2}};
   status["revision"] = vm.revision;
   return status;
@@ -201,6 +210,9 @@ Response FakeHost::put(const Request& request) {
   ++assignments_;
   changed_.notify_all();
   Vm& vm = vms_[id];
+  if (!vm.assignment.empty() && vm.assignment.at("expectationDigest") != assignment.at("expectationDigest")) {
+    vm.attestation = json::Object{{"status", "Pending"}, {"reasons", json::Array()}};
+  }
   vm.assignment = assignment;
   if (vm.provisioning == "Failed") {
     vm.provisioning = "Creating";
@@ -333,10 +345,24 @@ std::map<std::string, json::Object> FakeAttest::expectations() const {
   return expectations_;
 }
 
+void FakeAttest::silence(bool silent) {
+  const std::lock_guard lock(mutex_);
+  silent_ = silent;
+  changed_.notify_all();
+}
+
+std::size_t FakeAttest::unanswered() const {
+  const std::lock_guard lock(mutex_);
+  return unanswered_;
+}
+
 net::Router FakeAttest::router() {
   net::Router router;
   router.on("PUT", "/v1/vms/{vmId}/expectation", [this](const Request& request) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    if (silent_) ++unanswered_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !silent_ || request.stop.stop_requested(); });
     expectations_[request.parameter("vmId")] = body_of(request);
     return Response::empty(204);
   });

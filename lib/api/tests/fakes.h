@@ -48,6 +48,8 @@ class FakeHost final : public FakeDaemon {
   void hold(bool held);
   // While held, a guest's agent says nothing.
   void hold_evidence(bool held);
+  // The verdict that the host has of a VM.
+  void judge(const std::string& vm_id, const std::string& status, const std::string& evidence_time);
   void set_boot(const std::string& vm_id, const std::string& outcome, const std::string& message);
   void power_off_by_guest(const std::string& vm_id);
   // As if the folder of the VM had been lost.
@@ -75,6 +77,7 @@ class FakeHost final : public FakeDaemon {
     std::string boot = "";
     std::string boot_message;
     std::vector<std::string> carried_out;
+    json::Value attestation;
     std::uint64_t revision = 0;
   };
 
@@ -114,9 +117,14 @@ class FakeAttest final : public FakeDaemon {
  public:
   using FakeDaemon::FakeDaemon;
   [[nodiscard]] std::map<std::string, json::Object> expectations() const;
+  // While silent, it takes calls up and does not answer, as a process that was stopped.
+  void silence(bool silent);
+  [[nodiscard]] std::size_t unanswered() const;
 
  private:
   net::Router router() override;
+  bool silent_ = false;
+  std::size_t unanswered_ = 0;
   std::map<std::string, json::Object> expectations_;
 };
 

@@ -48,10 +48,59 @@ json::Object provisioning_entry(const VmStatus* status, const InstanceFacts& fac
                       display, message, facts.now);
 }
 
+// How long a verdict holds (docs/attestation.md).
+constexpr std::chrono::hours kVerdictLifetime{24};
+
+std::string member_text(const json::Object& object, std::string_view name) {
+  const json::Value* member = object.if_contains(name);
+  return member != nullptr && member->is_string() ? std::string(member->get_string()) : std::string();
+}
+
+json::Object outdated(json::Object verdict, std::string_view status, std::string_view code,
+                      std::string message) {
+  verdict["status"] = status;
+  verdict["reasons"] =
+      json::Array{json::Object{{"code", code}, {"severity", "warning"}, {"message", std::move(message)}}};
+  return verdict;
+}
+
+// The host's last verdict as far as it holds now.
+json::Value shown_verdict(const json::Value& last, const InstanceFacts& facts) {
+  const json::Object* verdict = last.if_object();
+  if (verdict == nullptr) return last;
+  const std::string status = member_text(*verdict, "status");
+  const std::string time = member_text(*verdict, "evidenceTime");
+  const auto taken = parse_time(time);
+  if (!facts.host_answers) {
+    const std::string since =
+        facts.host_silent_since ? " since " + format_time(*facts.host_silent_since) : std::string();
+    return outdated(*verdict, "Unknown", "HostSilent",
+                    fmt::format("the host has not answered{}; the last verdict was {}{}{}; see `bootseal "
+                                "status`",
+                                since, status, time.empty() ? "" : " at ", time));
+  }
+  if (facts.expectation_due) {
+    return outdated(
+        *verdict, "Pending", "ExpectationChanged",
+        fmt::format("what the VM should be has changed since the last verdict, which was {}", status));
+  }
+  if (status == "Healthy" && (!taken || facts.now - *taken > kVerdictLifetime)) {
+    return outdated(
+        *verdict, "Unknown", "EvidenceStale",
+        "the last evidence is older than 24 hours: the VM was healthy then, and nothing was heard "
+        "since; look whether its agent runs");
+  }
+  return last;
+}
+
 json::Object power_entry(const VmStatus& status, const InstanceFacts& facts) {
   if (!facts.host_answers) {
     return status_entry("PowerState/unknown", "Warning", "VM state unknown",
-                        "the host of this VM does not answer; this is its last known state", facts.now);
+                        facts.host_silent_since
+                            ? fmt::format("the host of this VM has not answered since {}; the VM was {} then",
+                                          format_time(*facts.host_silent_since), to_lower(status.power))
+                            : std::string("the host of this VM does not answer"),
+                        facts.now);
   }
   std::string state = to_lower(status.power);
   if (facts.deallocated && state == "stopped") state = "deallocated";
@@ -134,7 +183,7 @@ json::Object instance_view(const VmStatus* status, const InstanceFacts& facts) {
     for (const char* shown : {"attestation", "guestState", "vtpm", "boot", "stopReason", "accelerator",
                               "startedTime", "timings", "processes", "powerRequest"}) {
       if (const json::Value* value = status->raw.if_contains(shown); value != nullptr && !value->is_null())
-        view[shown] = *value;
+        view[shown] = shown == std::string_view("attestation") ? shown_verdict(*value, facts) : *value;
     }
   }
   view["statuses"] = std::move(statuses);

@@ -29,7 +29,7 @@ struct ControlPlaneOptions {
   std::function<json::Object()> server_certificate;  // for the site status; may be empty
   const Clock* clock = &Clock::system();
 
-  std::chrono::seconds events_wait{30};        // of one long poll
+  std::chrono::seconds events_wait{3};         // of one long poll
   std::chrono::milliseconds first_retry{200};  // after a failed step; doubles up to the last
   std::chrono::milliseconds last_retry{10000};
   std::chrono::milliseconds operation_limit{

@@ -45,9 +45,14 @@ struct InstanceFacts {
   std::string os_name;       // from the image
   bool deallocated = false;  // the last power operation was a deallocation
   bool host_answers = true;
+  std::optional<TimePoint> host_silent_since;  // when it does not
+  // What the VM should be has changed, and attestd and the host have not been told yet.
+  bool expectation_due = false;
   TimePoint now;
 };
-// `status` is nullptr when no host has said anything yet.
+// `status` is nullptr when no host has said anything yet. A verdict that need not hold any more is not shown
+// as it is: Unknown (HostSilent, EvidenceStale) or Pending (ExpectationChanged), with that as its only
+// reason.
 json::Object instance_view(const VmStatus* status, const InstanceFacts& facts);
 
 }  // namespace bootseal::model
