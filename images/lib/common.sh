@@ -6,6 +6,25 @@ die() {
   exit 1
 }
 
+# clear_up: when a build ends in any way, what it has started and made goes. Its caller gives it a session of its own; as an
+# ordinary user a part of the work belongs to subordinate ids.
+clear_up() {
+  trap '' TERM INT
+  kill -TERM -- -$$ 2> /dev/null || true
+  rm -rf "$work" 2> /dev/null || mmdebstrap --unshare-helper rm -rf "$work"
+}
+
+# require_space FOLDER MIB: ends the build before its first step when the file system has less.
+require_space() {
+  local free_mib mount
+  free_mib=$(($(df -Pk "$1" | awk 'NR == 2 {print $4}') / 1024))
+  mount=$(df -Pk "$1" | awk 'NR == 2 {print $6}')
+  [ "$free_mib" -lt "$2" ] || return 0
+  echo "build-image: $name needs about $2 MiB in $(dirname "$1"), and its file system ($mount) has $free_mib MiB free;" \
+    "free space there, or let TMPDIR (the work) or BOOTSEAL_HOME (the result) name a folder elsewhere" >&2
+  exit 11
+}
+
 recipe_names() {
   local file names=()
   for file in "$images_dir"/recipes/*.sh; do names+=("$(basename "$file" .sh)"); done

@@ -4,6 +4,7 @@
 
 recipe_programs=(mmdebstrap mke2fs strip readelf)
 recipe_steps=6
+recipe_work_mib=2560 recipe_result_mib=640
 disk_mib=4096 esp_mib=128
 root_uuid=${disk_id}00020002
 filesystem_uuid=${disk_id}00030002

@@ -2,7 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 
 #include "bootseal/base/fds.h"
@@ -162,8 +166,13 @@ TEST_F(CommandLineTest, AnImageThatCannotBeBuiltIsRefusedBeforeAnyStep) {
   } cases[] = {
       {{"debian-13"}, 3, "there is no recipe 'debian-13'; there are: debian-12, debian-12-mini"},
       {{"debian-12-mini", "--version", "a b"}, 2, "the version 'a b' is invalid"},
-      {{"debian-12-mini", "--version", "2", "--add", "/gone=/x"}, 3, "/gone: no such file"},
-      {{"debian-12-mini", "--version", "2", "--add", "/etc/passwd"}, 2, "--add wants FILE=/PATH"},
+      {{"debian-12-mini", "--version", "x.y"}, 2, "wanted three whole numbers, for example 1.1.0"},
+      {{"debian-12-mini", "--version", "2.0"}, 2, "the version '2.0' is invalid"},
+      {{"debian-12-mini", "--version", "2.0.0.0"}, 2, "the version '2.0.0.0' is invalid"},
+      {{"debian-12-mini", "--version", "2..0"}, 2, "the version '2..0' is invalid"},
+      {{"debian-12-mini", "--version", "2.0."}, 2, "the version '2.0.' is invalid"},
+      {{"debian-12-mini", "--version", "2.0.0", "--add", "/gone=/x"}, 3, "/gone: no such file"},
+      {{"debian-12-mini", "--version", "2.0.0", "--add", "/etc/passwd"}, 2, "--add wants FILE=/PATH"},
       {{"debian-12-mini"}, 4, "'debian-12-mini:1.0.0' exists already"},
       {{"debian-12-mini", "--version", "1.0.0"}, 4, "exists already"},
       {{"debian-12-mini", "--version", "1.0.0", "--if-missing"}, 0, ""},
@@ -312,25 +321,110 @@ TEST_F(CommandLineTest, AUserOfTheGuestNeedsAKeyWhichCanBeMade) {
   EXPECT_THAT(again.standard_error, ::testing::Not(HasSubstr("made the key pair")));
 }
 
+// A builder that is a script, in place of the real one.
+class FakeBuilderTest : public CommandLineTest {
+ protected:
+  void use_builder(const std::string& script) const {
+    const std::filesystem::path images = home_ / "share/images";
+    ASSERT_TRUE(make_folder(home_ / "share"));
+    for (const auto& folder : {images, images / "recipes", images / "lib"}) ASSERT_TRUE(make_folder(folder));
+    ASSERT_TRUE(replace_file(images / "lib/first-version", as_bytes("7.5.0\n"), 0644));
+    ASSERT_TRUE(replace_file(images / "recipes/one.sh", as_bytes("x"), 0644));
+    ASSERT_TRUE(replace_file(images / "build-image", as_bytes("#!/bin/bash\n" + script), 0755));
+  }
+  Command build_command() const {
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, "image", "build", "one"};
+    command.environment = std::map<std::string, std::string>{
+        {"BOOTSEAL_HOME", home_}, {"BOOTSEAL_SHARE", home_ / "share"}, {"PATH", "/usr/bin:/bin"}};
+    return command;
+  }
+  std::vector<std::string> build_folders() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(home_)) {
+      if (entry.path().filename().string().starts_with(".image-build-"))
+        names.push_back(entry.path().filename());
+    }
+    return names;
+  }
+  // Waits for a line of the builder; bounded by the time limit of the test run.
+  static std::string read_line(int fd) {
+    std::string line;
+    char c = 0;
+    while (::read(fd, &c, 1) == 1 && c != '\n') line += c;
+    return line;
+  }
+};
+
+TEST_F(FakeBuilderTest, InterruptsEndTheBuildWithAllItStartedAndLeaveNothing) {
+  use_builder("echo x >\"$2/part\"\nsleep 1000 &\necho \"[1/1] $$ $!\" >&2\nwait\n");
+  auto pipe = make_pipe();
+  ASSERT_TRUE(pipe);
+  Command command = build_command();
+  command.fds = {{2, pipe->write_end.get()}};
+  const auto program = spawn(command);
+  ASSERT_TRUE(program);
+  pipe->write_end.reset();
+  int builder = 0, grandchild = 0;
+  ASSERT_EQ(std::sscanf(read_line(pipe->read_end.get()).c_str(), "[1/1] %d %d", &builder, &grandchild), 2);
+  EXPECT_THAT(build_folders(), ::testing::ElementsAre(".image-build-one-7.5.0"));
+  // While it goes on, nobody else begins the same.
+  const CommandOutput other = run_command(build_command(), {}, std::chrono::seconds(30)).value();
+  EXPECT_EQ(other.exit_code, 5);
+  EXPECT_THAT(other.standard_error, HasSubstr("another `bootseal image build` is making 'one:7.5.0' now"));
+  ASSERT_TRUE(signal_process(*program, SIGINT));
+  ASSERT_TRUE(signal_process(*program, SIGINT));
+  const std::string said = read_line(pipe->read_end.get());
+  EXPECT_EQ(said, "error: building the image 'one': stopped on request; nothing of it is left");
+  int status = 0;
+  ASSERT_EQ(::waitpid(program->pid, &status, 0), program->pid);
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 10);
+  for (const pid_t pid : {builder, grandchild}) {
+    const auto left = identify_process(pid);
+    EXPECT_TRUE(!left || wait_for_end(*left, std::chrono::seconds(10)).value_or(false)) << pid;
+  }
+  EXPECT_THAT(build_folders(), ::testing::IsEmpty());
+}
+
+TEST_F(FakeBuilderTest, WhatAKilledBuildLeftGoesWithTheNextOne) {
+  use_builder("exit 1\n");
+  ASSERT_TRUE(std::filesystem::create_directories(home_ / ".image-build-0badc0de/root"));
+  ASSERT_TRUE(std::filesystem::create_directories(home_ / ".image-build-one-7.5.0/root"));
+  EXPECT_EQ(run_command(build_command(), {}, std::chrono::seconds(30)).value().exit_code, 8);
+  EXPECT_THAT(build_folders(), ::testing::IsEmpty());
+}
+
+TEST_F(FakeBuilderTest, AFullDiskIsNamedAndHasItsExitCode) {
+  use_builder("echo 'tar: ./usr/lib/x: No space left on device' >&2\necho 'dpkg: error' >&2\nexit 1\n");
+  const CommandOutput full = run_command(build_command(), {}, std::chrono::seconds(30)).value();
+  EXPECT_EQ(full.exit_code, 11);
+  EXPECT_THAT(full.standard_error, HasSubstr("became full ("));
+  EXPECT_THAT(full.standard_error, ::testing::Not(HasSubstr("tar:")));
+  use_builder("echo 'build-image: one needs about 9 MiB in /x' >&2\nexit 11\n");
+  const CommandOutput early = run_command(build_command(), {}, std::chrono::seconds(30)).value();
+  EXPECT_EQ(early.exit_code, 11);
+  EXPECT_EQ(early.standard_error, "error: building the image 'one': one needs about 9 MiB in /x\n");
+}
+
+TEST_F(FakeBuilderTest, AFailureShowsWholeLines) {
+  use_builder("for i in $(seq 9); do printf 'line %d %0200d\\n' $i 0 >&2; done; exit 3\n");
+  const CommandOutput failed = run_command(build_command(), {}, std::chrono::seconds(30)).value();
+  EXPECT_EQ(failed.exit_code, 8);
+  EXPECT_THAT(failed.standard_error, HasSubstr("exit code 3: line 5 0"));
+}
+
 // A builder that tells what it was called with.
-TEST_F(CommandLineTest, AUserWithoutAHomeKeepsThePackagesWithTheSite) {
-  const std::filesystem::path images = home_ / "share/images";
-  ASSERT_TRUE(std::filesystem::create_directories(images / "recipes"));
-  ASSERT_TRUE(std::filesystem::create_directories(images / "lib"));
-  ASSERT_TRUE(replace_file(images / "lib/first-version", as_bytes("7.5\n"), 0644));
-  ASSERT_TRUE(replace_file(images / "recipes/one.sh", as_bytes("x"), 0644));
-  ASSERT_TRUE(replace_file(images / "build-image",
-                           as_bytes("#!/bin/sh\necho \"called with $*\" >&2\nexit 1\n"), 0755));
+TEST_F(FakeBuilderTest, AUserWithoutAHomeKeepsThePackagesWithTheSite) {
+  use_builder("echo \"called with $*\" >&2\nexit 1\n");
   const auto build = [&](std::map<std::string, std::string> environment) {
     environment.insert(
         {{"BOOTSEAL_HOME", home_}, {"BOOTSEAL_SHARE", home_ / "share"}, {"PATH", "/usr/bin:/bin"}});
-    Command command;
-    command.arguments = {BOOTSEAL_PROGRAM, "image", "build", "one"};
+    Command command = build_command();
     command.environment = std::move(environment);
     return run_command(command, {}, std::chrono::seconds(30)).value().standard_error;
   };
   EXPECT_THAT(build({}), HasSubstr("--cache " + (home_ / "cache/packages").string()));
-  EXPECT_THAT(build({}), HasSubstr("--image-version 7.5"));
+  EXPECT_THAT(build({}), HasSubstr("--image-version 7.5.0"));
   EXPECT_THAT(build({{"HOME", "/root"}}), ::testing::Not(HasSubstr("--cache")));
 }
 

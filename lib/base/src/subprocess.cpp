@@ -19,6 +19,7 @@ extern char** environ;
 namespace bootseal {
 namespace {
 
+constexpr int kSessionPatienceMs = 10000;
 constexpr std::size_t kOutputLimit = std::size_t{16} << 20;
 
 std::string find_program(const std::string& name) {
@@ -113,6 +114,20 @@ void place_fds(const ChildPlan& plan, int& report_fd, int& program_fd) {
 
 int pidfd_open(pid_t pid) {
   return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
+
+// Ends a command that is not reaped yet. One with a session of its own goes with all of its processes, and
+// when `is_asked` SIGTERM comes first, so that it can clear up.
+void end_command(const Command& command, pid_t pid, int pidfd, bool is_asked) {
+  if (command.new_session) {
+    if (is_asked) {
+      ::kill(-pid, SIGTERM);
+      pollfd ended{pidfd, POLLIN, 0};
+      ::poll(&ended, 1, kSessionPatienceMs);
+    }
+    ::kill(-pid, SIGKILL);
+  }
+  ::kill(pid, SIGKILL);
 }
 
 }  // namespace
@@ -272,7 +287,7 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input,
           Error{ErrorCode::timeout,
                 fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
     }
-    if (early) ::kill(process.pid, SIGKILL);
+    if (early) end_command(command, process.pid, ended_fd, early->code == ErrorCode::cancelled);
     std::array<pollfd, 3> entries{{{out.read_end.get(), POLLIN, 0},
                                    {err.read_end.get(), POLLIN, 0},
                                    {input.empty() ? -1 : in.write_end.get(), POLLOUT, 0}}};
@@ -309,7 +324,7 @@ Result<CommandOutput> run_command(const Command& command, ByteSpan input,
           Error{ErrorCode::timeout,
                 fmt::format("{} did not end within {} ms", command.arguments[0], limit->count()), nullptr};
     }
-    if (early) ::kill(process.pid, SIGKILL);
+    if (early) end_command(command, process.pid, ended_fd, early->code == ErrorCode::cancelled);
     pollfd entry{ended.get(), POLLIN, 0};
     ::poll(&entry, 1, 50);
   }

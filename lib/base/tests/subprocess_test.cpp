@@ -46,6 +46,24 @@ TEST(RunCommand, EndsTheProgramOnRequest) {
             ErrorCode::cancelled);
 }
 
+TEST(RunCommand, EndsAllOfASessionOnRequestAfterItHasClearedUp) {
+  std::stop_source stop;
+  std::string grandchild;
+  const auto output = run_command(
+      Command{
+          .arguments = {"/bin/bash", "-c", "trap 'echo cleared >&2' EXIT; sleep 1000 & echo $! >&2; wait"},
+          .new_session = true},
+      {}, std::nullopt, stop.get_token(), [&](std::string_view line) {
+        grandchild = line;
+        stop.request_stop();
+      });
+  ASSERT_FALSE(output);
+  EXPECT_EQ(output.error().code, ErrorCode::cancelled);
+  ASSERT_FALSE(grandchild.empty());
+  const auto left = identify_process(std::stoi(grandchild));
+  EXPECT_TRUE(!left || wait_for_end(*left, std::chrono::seconds(10)).value_or(false));
+}
+
 TEST(RunChecked, SaysWhatTheProgramSaid) {
   const auto output = run_checked(shell("echo 'no such image' >&2; exit 2"));
   ASSERT_FALSE(output);

@@ -73,6 +73,7 @@ void Progress::clear() {
 }
 
 struct Interrupt::State {
+  Second second = Second::ends_program;
   std::stop_source source;
   sigset_t previous{};
   UniqueFd signals;
@@ -86,13 +87,14 @@ struct Interrupt::State {
       if (fds[1].revents != 0) return;
       signalfd_siginfo info{};
       if (::read(signals.get(), &info, sizeof info) != sizeof info) continue;
-      if (source.stop_requested()) ::_exit(kInterruptedTwice);
+      if (source.stop_requested() && second == Second::ends_program) ::_exit(kInterruptedTwice);
       source.request_stop();
     }
   }
 };
 
-Interrupt::Interrupt() : state_(std::make_unique<State>()) {
+Interrupt::Interrupt(Second second) : state_(std::make_unique<State>()) {
+  state_->second = second;
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, &state_->previous);
   state_->signals = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC));

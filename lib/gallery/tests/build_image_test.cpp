@@ -52,6 +52,26 @@ TEST(BuildImage, OfflineWithoutPackagesSaysWhichIsMissing) {
   EXPECT_FALSE(std::filesystem::exists(folder / "out/disk.qcow2"));
 }
 
+TEST(BuildImage, TooLittleSpaceIsSaidBeforeTheFirstStep) {
+  const std::filesystem::path folder = fresh_folder("build-image-full");
+  ASSERT_TRUE(
+      replace_file(folder / "df",
+                   as_bytes("#!/bin/sh\necho 'Filesystem 1024-blocks Used Available Capacity Mounted on'\n"
+                            "echo '/dev/full 9000000 8990000 10240 99% /mnt/full'\n"),
+                   0755));
+  const Result<CommandOutput> output =
+      run_command({.arguments = {kImages + "/build-image", "debian-12-mini", folder / "out", "--offline",
+                                 "--cache", folder / "cache", "--inspect", "/bin/true"},
+                   .environment = std::map<std::string, std::string>{
+                       {"PATH", folder.string() + ":/usr/sbin:/usr/bin:/sbin:/bin"}}});
+  ASSERT_TRUE(output);
+  EXPECT_EQ(output->exit_code, 11);
+  EXPECT_THAT(output->standard_error, HasSubstr("debian-12-mini needs about 384 MiB in "));
+  EXPECT_THAT(output->standard_error, HasSubstr("(/mnt/full) has 10 MiB free"));
+  EXPECT_THAT(output->standard_error, Not(HasSubstr("[1/")));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "out")) << "the work is gone";
+}
+
 TEST(BuildImage, WithoutAHomeItAsksWhereThePackagesGo) {
   const Result<CommandOutput> output = run_command(
       {.arguments = {kImages + "/build-image", "debian-12-mini", fresh_folder("build-image-homeless")},

@@ -59,7 +59,8 @@ struct CommandOutput {
 };
 // Runs the program to its end with `input` on its standard input and collects up to 16 MiB of each output.
 // `on_line`, when given, gets each line of standard error as it comes. Ended by SIGKILL at the time limit
-// (ErrorCode::timeout) or when `stop` is requested (ErrorCode::cancelled).
+// (ErrorCode::timeout) or when `stop` is requested (ErrorCode::cancelled). With `new_session` all processes
+// of the session are ended, and when `stop` is requested SIGTERM gives them 10 seconds to clear up.
 Result<CommandOutput> run_command(const Command& command, ByteSpan input = {},
                                   std::optional<std::chrono::milliseconds> limit = std::nullopt,
                                   std::stop_token stop = {},

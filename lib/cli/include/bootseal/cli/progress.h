@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -39,10 +40,11 @@ class Progress {
 };
 
 // From its construction on, SIGINT and SIGTERM request a stop instead of ending the program; the second one
-// ends it. One at a time.
+// ends it, unless what is under way clears up and must not be disturbed. One at a time.
 class Interrupt {
  public:
-  Interrupt();
+  enum class Second : std::uint8_t { ends_program, changes_nothing };
+  explicit Interrupt(Second second = Second::ends_program);
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
