@@ -8,6 +8,7 @@
 
 #include "bootseal/base/fds.h"
 #include "bootseal/log/log.h"
+#include "bootseal/sandbox/sandbox.h"
 
 namespace bootseal::host {
 namespace {
@@ -37,6 +38,32 @@ std::optional<VmId> vm_of_command_line(std::string_view text) {
   return std::nullopt;
 }
 
+// The program's file; what the process says it is where that may not be read (another user's process).
+std::string program_of(const std::filesystem::path& process, std::string_view command_line) {
+  std::error_code problem;
+  const std::filesystem::path program = std::filesystem::read_symlink(process / "exe", problem);
+  return problem ? std::string(command_line.substr(0, command_line.find('\0'))) : program.filename().native();
+}
+
+// The uid of the process, if its real, effective and saved ones are the same.
+std::optional<uid_t> uid_of(const std::filesystem::path& process) {
+  const Result<Bytes> status = read_file(process / "status", 1 << 16);
+  if (!status) return std::nullopt;
+  std::string_view text = as_text(*status);
+  const std::size_t line = text.find("\nUid:\t");
+  if (line == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(line + 6);
+  std::optional<uid_t> uid;
+  for (int field = 0; field < 3; ++field) {
+    uid_t value = 0;
+    const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (bad != std::errc() || (uid && *uid != value)) return std::nullopt;
+    uid = value;
+    text.remove_prefix(std::min(text.size(), static_cast<std::size_t>(end - text.data()) + 1));
+  }
+  return uid;
+}
+
 // A promise whose future is waited for with a limit; the late answer is dropped.
 template <typename T>
 T wait_for(std::chrono::milliseconds limit, const std::function<void(std::function<void(T)>)>& begin,
@@ -52,8 +79,8 @@ T wait_for(std::chrono::milliseconds limit, const std::function<void(std::functi
 
 }  // namespace
 
-std::map<VmId, std::vector<ProcessIdentity>> find_vm_processes() {
-  std::map<VmId, std::vector<ProcessIdentity>> found;
+std::map<VmId, std::vector<VmProcess>> find_vm_processes() {
+  std::map<VmId, std::vector<VmProcess>> found;
   std::error_code problem;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
     const std::string name = entry.path().filename().native();
@@ -63,12 +90,14 @@ std::map<VmId, std::vector<ProcessIdentity>> find_vm_processes() {
     const Result<Bytes> line = read_file(entry.path() / "cmdline", 1 << 20);
     if (!line) continue;
     const std::string_view text = as_text(*line);
-    const std::string_view program = text.substr(0, text.find('\0'));
-    if (program.find("qemu") == std::string_view::npos && program.find("guestd") == std::string_view::npos)
-      continue;
+    const std::string program = program_of(entry.path(), text);
+    if (program.find("qemu") == std::string::npos && program.find("guestd") == std::string::npos) continue;
     const std::optional<VmId> vm = vm_of_command_line(text);
     if (!vm) continue;
-    if (const Result<ProcessIdentity> identity = identify_process(pid)) found[*vm].push_back(*identity);
+    // The identity first: a uid that is read after it belongs to that process or to nobody that it names.
+    const Result<ProcessIdentity> identity = identify_process(pid);
+    const std::optional<uid_t> uid = uid_of(entry.path());
+    if (identity && uid && is_running(*identity)) found[*vm].push_back({*identity, *uid});
   }
   return found;
 }
@@ -112,8 +141,14 @@ Status HostService::recover() {
     }
     const unsigned slot = record->slot;
     auto vm = Vm::known(environment_, parts_.new_strand(), *std::move(record));
-    const auto strays = processes.find(*id);
-    found.emplace_back(vm, strays == processes.end() ? std::vector<ProcessIdentity>() : strays->second);
+    std::vector<ProcessIdentity> strays;
+    if (const auto named = processes.find(*id); named != processes.end()) {
+      // Anybody may write an id into a command line.
+      for (const VmProcess& process : named->second) {
+        if (process.uid == sandbox::vm_uid(slot)) strays.push_back(process.identity);
+      }
+    }
+    found.emplace_back(vm, std::move(strays));
     const std::lock_guard lock(mutex_);
     vm->set_revision(++revision_);
     slots_.insert(slot);

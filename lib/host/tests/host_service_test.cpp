@@ -7,6 +7,7 @@
 
 #include "bootseal/host/api.h"
 #include "bootseal/net/client.h"
+#include "bootseal/sandbox/sandbox.h"
 #include "vm_fixture.h"
 
 namespace bootseal::host::test {
@@ -207,22 +208,61 @@ TEST_F(HostTest, TheConsoleFirstRepeatsWhatItSaidAndThenGoesOn) {
   server->stop(std::chrono::seconds(5));
 }
 
-TEST(VmProcesses, AreFoundByTheIdInTheirCommandLine) {
+// A process with a VM's id in its command line, that waits for its end.
+class Named {
+ public:
+  Named(const VmId& vm, const std::string& name, bool copy = true) {
+    const std::filesystem::path program = folder_.path() / name;
+    if (copy) {
+      std::filesystem::copy_file("/bin/bash", program);
+    } else {
+      std::filesystem::create_symlink("/bin/bash", program);
+    }
+    Command command;
+    command.arguments = {program.native(), "-c", "read", "--vm-id", vm.to_string()};
+    command.fds = {{0, input_.read_end.get()}};
+    identity_ = spawn(command).value();
+  }
+  ~Named() { end(); }
+  Named(const Named&) = delete;
+  Named& operator=(const Named&) = delete;
+  void end() {
+    static_cast<void>(signal_process(identity_, SIGKILL));
+    static_cast<void>(wait_for_end(identity_, std::nullopt));
+  }
+  [[nodiscard]] const ProcessIdentity& identity() const { return identity_; }
+
+ private:
+  TemporaryFolder folder_;
+  Pipe input_ = make_pipe().value();
+  ProcessIdentity identity_;
+};
+
+TEST(VmProcesses, AreFoundByTheIdInTheirCommandLineAndTellTheirUid) {
   const VmId vm = VmId::random();
-  const TemporaryFolder folder;
-  const std::string program = (folder.path() / "guestd-stand-in").native();
-  std::filesystem::create_symlink("/bin/bash", program);
-  const Pipe input = make_pipe().value();
-  Command command;
-  command.arguments = {program, "-c", "read", "--vm-id", vm.to_string()};
-  command.fds = {{0, input.read_end.get()}};
-  const ProcessIdentity process = spawn(command).value();
+  Named process(vm, "guestd-stand-in");
   const auto processes = find_vm_processes();
   ASSERT_TRUE(processes.contains(vm));
-  EXPECT_EQ(processes.at(vm), std::vector<ProcessIdentity>{process});
-  ASSERT_TRUE(signal_process(process, SIGKILL));
-  ASSERT_TRUE(wait_for_end(process, std::nullopt));
+  ASSERT_EQ(processes.at(vm).size(), 1U);
+  EXPECT_EQ(processes.at(vm)[0].identity, process.identity());
+  EXPECT_EQ(processes.at(vm)[0].uid, ::geteuid());
+  process.end();
   EXPECT_FALSE(find_vm_processes().contains(vm));
+}
+
+TEST(VmProcesses, AreNotThoseThatOnlyCallThemselvesSo) {
+  const VmId vm = VmId::random();
+  const Named process(vm, "guestd-stand-in", false);
+  EXPECT_FALSE(find_vm_processes().contains(vm)) << "its program is bash, whatever its command line says";
+}
+
+TEST_F(HostTest, AProcessOfAnotherUidIsNotEndedForWhatItsCommandLineSays) {
+  const Assignment one = numbered(1);
+  call("PUT", path_of(one), body(one));
+  const Named stranger(one.vm, "guestd-stand-in");
+  renew();
+  const uid_t uid_of_vm = sandbox::vm_uid(service_->find(one.vm).value()->record().slot);
+  EXPECT_EQ(is_running(stranger.identity()), uid_of_vm != ::geteuid());
 }
 
 }  // namespace

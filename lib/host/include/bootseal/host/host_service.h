@@ -67,8 +67,14 @@ class HostService {
   std::uint64_t revision_;
 };
 
-// Processes of QEMU and guestd by the VM id in their command lines. Those of other installations are in it
-// too: look up known ids only.
-std::map<VmId, std::vector<ProcessIdentity>> find_vm_processes();
+struct VmProcess {
+  ProcessIdentity identity;
+  uid_t uid = 0;
+};
+
+// Processes of QEMU and guestd by the VM id in their command lines. Those of other installations and of
+// everybody who puts an id there are in it too: look up known ids only, and believe those of the VM's uid
+// only.
+std::map<VmId, std::vector<VmProcess>> find_vm_processes();
 
 }  // namespace bootseal::host
