@@ -1,8 +1,11 @@
 #include "bootseal/host/vm.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <utility>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/log/log.h"
@@ -11,6 +14,7 @@
 namespace bootseal::host {
 namespace {
 
+constexpr std::chrono::seconds kRecordRetry{5};
 constexpr std::chrono::seconds kEndLimit{10};  // for a process to end after SIGKILL
 
 bool is_known_request(const Record& record, std::string_view id) {
@@ -107,8 +111,11 @@ Status Vm::assign(const Assignment& assignment) {
     const bool is_new = !assignment.request_id.empty() && assignment.action != PowerAction::none &&
                         !is_known_request(record_, assignment.request_id);
     if (is_new) take_request(next, assignment);
-    BOOTSEAL_TRY_STATUS(write_record(next));
+    const Status written = write_record(next);
+    // A guest can fill the disk that the record is on: that does not keep anybody from ending it.
+    if (!written && assignment.action != PowerAction::kill) return written;
     record_ = std::move(next);
+    if (!written) write_record_later(written.error());
     // At once, whatever the strand is doing: the rest follows from the machine's end.
     if (is_new && assignment.action == PowerAction::kill && machine_) machine_->kill();
   }
@@ -156,13 +163,28 @@ void Vm::update(const std::function<void(Record&)>& change, Persist persist) {
     const std::lock_guard lock(mutex_);
     change(record_);
     if (persist == Persist::yes && !record_.deleting) {
-      if (const Status written = write_record(record_); !written) {
-        log::error("vm.record_not_written",
-                   {{"vm", record_.assignment.vm.to_string()}, {"reason", written.error().describe()}});
-      }
+      if (const Status written = write_record(record_); !written) write_record_later(written.error());
     }
   }
   environment_.changed(id_);
+}
+
+void Vm::write_record_later(const Error& reason) {
+  static log::RateLimit limit(0.2, 20);
+  std::uint64_t left_out = 0;
+  if (limit.allow(left_out))
+    log::error("vm.record_not_written",
+               {{"vm", id_.to_string()}, {"reason", reason.describe()}, {"leftOut", left_out}});
+  if (std::exchange(record_waits_, true)) return;
+  strand_->post_after(kRecordRetry, [weak = weak_from_this()]() {
+    const auto self = weak.lock();
+    if (!self) return;
+    const std::lock_guard lock(self->mutex_);
+    self->record_waits_ = false;
+    if (self->record_.deleting) return;  // remove_now() sees to it
+    if (const Status written = self->write_record(self->record_); !written)
+      self->write_record_later(written.error());
+  });
 }
 
 void Vm::post(void (Vm::*step)()) {
@@ -243,16 +265,10 @@ void Vm::remove(std::function<void(Status)> done) {
 
 void Vm::remove_now(const std::function<void(Status)>& done) {
   {
-    // On disk first: a removal that was begun is finished, whatever happens.
+    // On disk first, where there is room: a removal that was begun is finished, whatever happens.
     const std::lock_guard lock(mutex_);
-    if (!record_.deleting) {
-      record_.deleting = true;
-      if (const Status written = write_record(record_); !written) {
-        record_.deleting = false;
-        done(written);
-        return;
-      }
-    }
+    record_.deleting = true;
+    if (!removal_written_) removal_written_ = write_record(record_).has_value();
   }
   for (TimerId* timer : {&retry_timer_, &tell_timer_}) drop_timer(*timer);
   if (const auto running = machine()) {
@@ -273,6 +289,7 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
   }
   drop_timer(tell_timer_);
   const Status removed = [&]() -> Status {
+    BOOTSEAL_TRY_STATUS(make_room_for_removal());
     // A VM that is placed elsewhere by now keeps its key; what is left of it here goes all the same.
     const Status deleted = environment_.vault.delete_key(id_, record().assignment.epoch);
     if (!deleted && deleted.error().code != ErrorCode::permission_denied)
@@ -283,6 +300,21 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
   log::info("vm.removed", {{"vm", id_.to_string()}});
   environment_.removed(id_);
   done({});
+}
+
+// When the disk is full the guest may have filled it: its own disk goes first and makes the room to write the
+// removal down. Where others take that room at once the removal goes on all the same; should hostd end in the
+// middle of it, it is asked for again.
+Status Vm::make_room_for_removal() {
+  if (removal_written_) return {};
+  if (::unlink(paths_.disk().c_str()) != 0 && errno != ENOENT)
+    return fail_errno(errno, fmt::format("removing {}", paths_.disk().native()));
+  const std::lock_guard lock(mutex_);
+  const Status written = write_record(record_);
+  removal_written_ = written.has_value();
+  if (!written)
+    log::warning("vm.removal_not_written", {{"vm", id_.to_string()}, {"reason", written.error().describe()}});
+  return {};
 }
 
 void Vm::retry_removal(const Error& reason, const std::function<void(Status)>& done) {

@@ -133,8 +133,11 @@ Status Vm::make_guest_state(const Record& now, Generation after) {
   BOOTSEAL_TRY(const Generation generation,
                environment_.guests.manufacture(config, std::move(key), after, variables, certify,
                                                environment_.options.manufacture_limit));
-  if (::rename(paths_.new_guest_state().c_str(), paths_.guest_state().c_str()) != 0)
-    return fail_errno(errno, "giving the new guest state its name");
+  const Status named = name_guest_state();
+  if (!named) {
+    ::unlink(paths_.new_guest_state().c_str());
+    return named;
+  }
   BOOTSEAL_TRY_STATUS(sync_folder(paths_.private_folder));
   update([&](Record& record) {
     record.generation = generation;
@@ -142,6 +145,31 @@ Status Vm::make_guest_state(const Record& now, Generation after) {
     record.tpm = identity;
   });
   note_generation(generation);
+  return {};
+}
+
+// Gives the complete new guest state its name in one step. The one before gets a second name first, which
+// no other file has, so that at no time there is none.
+Status Vm::name_guest_state() {
+  std::filesystem::path kept;
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(environment_.clock.now());
+  const std::string base =
+      fmt::format("{}.replaced-{:%Y%m%dT%H%M%SZ}", paths_.guest_state().native(), fmt::gmtime(seconds));
+  for (unsigned number = 1; kept.empty(); ++number) {
+    const std::string name = number == 1 ? base : fmt::format("{}-{}", base, number);
+    if (::link(paths_.guest_state().c_str(), name.c_str()) == 0) {
+      kept = name;
+    } else if (errno == ENOENT) {
+      break;  // the VM's first
+    } else if (errno != EEXIST) {
+      return fail_errno(errno, fmt::format("keeping the old guest state as {}", name));
+    }
+  }
+  if (::rename(paths_.new_guest_state().c_str(), paths_.guest_state().c_str()) != 0) {
+    const int problem = errno;
+    if (!kept.empty()) ::unlink(kept.c_str());
+    return fail_errno(problem, "giving the new guest state its name");
+  }
   return {};
 }
 
@@ -160,14 +188,6 @@ void Vm::reset_guest_state_now(const std::function<void(Status)>& done) {
     if (now.power != PowerState::stopped)
       return fail(ErrorCode::conflict, fmt::format("{} must be stopped first: bootseal vm stop {}",
                                                    now.assignment.name, now.assignment.name));
-    if (std::filesystem::exists(paths_.guest_state())) {
-      const std::time_t seconds = std::chrono::system_clock::to_time_t(environment_.clock.now());
-      const std::filesystem::path kept =
-          fmt::format("{}.replaced-{:%Y%m%dT%H%M%SZ}", paths_.guest_state().native(), fmt::gmtime(seconds));
-      if (::rename(paths_.guest_state().c_str(), kept.c_str()) != 0)
-        return fail_errno(errno, "putting the old guest state aside");
-      BOOTSEAL_TRY_STATUS(sync_folder(paths_.private_folder));
-    }
     // The vault's count goes on: a copy of the old file stays recognised as old.
     BOOTSEAL_TRY(const Generation known, environment_.vault.known_generation(now.assignment.vm));
     return make_guest_state(now, known);

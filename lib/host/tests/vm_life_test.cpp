@@ -1,4 +1,6 @@
 // Starting, stopping and removing, and everything that can go wrong on the way.
+#include <set>
+
 #include "vm_fixture.h"
 
 namespace bootseal::host::test {
@@ -353,6 +355,41 @@ TEST_F(VmTest, ANewGuestStateIsMadeOnRequestAndTheOldOneKept) {
   EXPECT_EQ(kept, 1);
   put(PowerAction::start, "r9");
   EXPECT_EQ(record().power, PowerState::running);
+}
+
+TEST_F(VmTest, ANewGuestStateThatCannotBeMadeLeavesTheOldOneInItsPlace) {
+  start();
+  power_off_by_guest();
+  const Bytes before = read_file(guest_state(), 1000).value();
+  for (const char* step : {"vault.known", "vault.release", "guest.manufacture", "vault.certify"}) {
+    script_.fail_with(step, ErrorCode::unavailable, 1);
+    std::optional<Status> done;
+    vm_->reset_guest_state([&](Status status) { done = std::move(status); });
+    executor_->run();
+    ASSERT_TRUE(done && !*done) << step;
+    ASSERT_TRUE(std::filesystem::exists(guest_state())) << step;
+    EXPECT_EQ(read_file(guest_state(), 1000).value(), before) << step;
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(guest_state().parent_path()))
+    EXPECT_EQ(entry.path().native().find("replaced"), std::string::npos) << entry.path();
+}
+
+TEST_F(VmTest, TwoNewGuestStatesInOneSecondKeepBothOldOnes) {
+  start();
+  power_off_by_guest();
+  for (int i = 0; i < 2; ++i) {
+    std::optional<Status> done;
+    vm_->reset_guest_state([&](Status status) { done = std::move(status); });
+    executor_->run();
+    ASSERT_TRUE(done && *done);
+  }
+  std::set<std::string> kept;
+  for (const auto& entry : std::filesystem::directory_iterator(guest_state().parent_path())) {
+    if (entry.path().native().find("guest-state.vmgs.replaced-") != std::string::npos)
+      kept.insert(std::string(as_text(read_file(entry.path(), 1000).value())));
+  }
+  EXPECT_EQ(kept, (std::set<std::string>{"tpm 1", "tpm 2"}));
+  EXPECT_EQ(as_text(read_file(guest_state(), 1000).value()), "tpm 3");
 }
 
 }  // namespace

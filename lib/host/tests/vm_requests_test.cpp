@@ -181,5 +181,70 @@ TEST_F(VmRequests, ARemovalWaitsForTheEndOfQemu) {
   EXPECT_TRUE(removed_);
 }
 
+// Nothing can be written where the record is, as on a full disk.
+class RecordBlocked : public VmRequests {
+ protected:
+  [[nodiscard]] VmPaths paths() const { return vm_paths(paths_.home, paths_.run, test_assignment().vm); }
+  void block() {
+    std::filesystem::remove(paths().record());
+    std::filesystem::create_directories(paths().record() / "in the way");
+  }
+  void unblock() { std::filesystem::remove_all(paths().record()); }
+};
+
+TEST_F(RecordBlocked, AKillEndsTheMachineAllTheSameAndIsWrittenDownLater) {
+  start();
+  block();
+  put(PowerAction::kill, "kill-1");
+  EXPECT_TRUE(machine().ended);
+  EXPECT_EQ(request_state(), RequestState::succeeded);
+  EXPECT_EQ(record().power, PowerState::stopped);
+  unblock();
+  executor_->advance(std::chrono::minutes(1));
+  const Bytes text = read_file(paths().record(), 1 << 20).value();
+  const Record written = parse_record(as_text(text)).value();
+  EXPECT_EQ(written.power, PowerState::stopped);
+  ASSERT_TRUE(written.request);
+  EXPECT_EQ(written.request->id, "kill-1");
+}
+
+TEST_F(RecordBlocked, OtherRequestsAreRefused) {
+  start();
+  block();
+  Assignment stop = vm_->record().assignment;
+  stop.action = PowerAction::stop;
+  stop.request_id = "stop-1";
+  EXPECT_FALSE(vm_->assign(stop));
+  EXPECT_EQ(record().request->id, "start-1");
+}
+
+TEST_F(RecordBlocked, ARemovalRemoves) {
+  start();
+  block();
+  std::optional<Status> done;
+  vm_->remove([&](Status status) { done = std::move(status); });
+  executor_->run();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().describe();
+  EXPECT_TRUE(machine().ended);
+  EXPECT_TRUE(removed_);
+  EXPECT_FALSE(std::filesystem::exists(paths().disk_folder));
+  EXPECT_FALSE(vault_.generations.contains(test_assignment().vm));
+}
+
+TEST_F(RecordBlocked, ARemovalIsWrittenDownAsSoonAsTheVmsDiskHasMadeRoom) {
+  start();
+  block();
+  script_.fail_with("vault.delete", ErrorCode::unavailable);  // so that the removal does not end yet
+  vm_->remove([](const Status&) {});
+  executor_->run();
+  EXPECT_FALSE(std::filesystem::exists(paths().disk()));
+  unblock();
+  executor_->advance(std::chrono::minutes(1));
+  EXPECT_FALSE(removed_);
+  const Bytes text = read_file(paths().record(), 1 << 20).value();
+  EXPECT_TRUE(parse_record(as_text(text)).value().deleting);
+}
+
 }  // namespace
 }  // namespace bootseal::host::test

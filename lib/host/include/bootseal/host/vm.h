@@ -96,6 +96,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   enum class Persist : std::uint8_t { yes, no };
   void update(const std::function<void(Record&)>& change, Persist persist = Persist::yes);
   Status write_record(const Record& record) const;
+  // With mutex_ held: the record could not be written (the disk is full) and is written as soon as it can be.
+  void write_record_later(const Error& reason);
   void post(void (Vm::*step)());
   TimerId post_after(std::chrono::milliseconds delay, void (Vm::*step)());
   void drop_timer(TimerId& timer);
@@ -106,12 +108,14 @@ class Vm : public std::enable_shared_from_this<Vm> {
   [[nodiscard]] MachineConfig machine_config(const Record& record) const;
   [[nodiscard]] GuestServiceConfig guest_config(const Record& record) const;
   void remove_now(const std::function<void(Status)>& done);
+  Status make_room_for_removal();
   void retry_removal(const Error& reason, const std::function<void(Status)>& done);
 
   // vm_provisioning.cpp
   bool provision();
   Status make_everything();
   Status make_guest_state(const Record& record, Generation after);
+  Status name_guest_state();
   Result<crypto::Secret> key_for_manufacture(const Record& record);
   void reset_guest_state_now(const std::function<void(Status)>& done);
 
@@ -185,6 +189,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
   mutable std::mutex mutex_;
   Record record_;                     // guarded by mutex_
+  bool record_waits_ = false;         // guarded by mutex_: a record that is to be written again
   std::uint64_t revision_ = 0;        // guarded by mutex_
   std::shared_ptr<Machine> machine_;  // guarded by mutex_; set while there is one
   std::uint64_t active_run_ = 0;      // guarded by mutex_: the run whose processes there are; 0 = none
@@ -197,7 +202,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   std::shared_ptr<RunEvents> run_events_;  // of that run
   std::optional<Notice> planned_end_;
   bool powered_off_by_guest_ = false;
-  std::string acting_on_;  // the power request under way
+  std::string acting_on_;         // the power request under way
+  bool removal_written_ = false;  // the record says that the VM is being deleted
   bool vault_away_ = false;
   std::optional<std::chrono::steady_clock::time_point> patience_until_;
   std::chrono::milliseconds retry_{0};
