@@ -65,7 +65,7 @@ Status serve(int passphrase_fd, bool begin_new_audit_chain) {
   BOOTSEAL_TRY(const std::unique_ptr<log::AuditChain> audit,
                vault::open_audit_chain(folder / "audit.jsonl", *store, begin_new_audit_chain));
   BOOTSEAL_TRY(const std::unique_ptr<vault::Vault> vault,
-               vault::Vault::open({folder, {}}, passphrase, *store, *audit));
+               vault::Vault::open({folder, {}, begin_new_audit_chain}, passphrase, *store, *audit));
 
   return net::serve_until_stopped(std::move(listener), vaultd::make_routes(*vault, callers), stop_signals,
                                   "vault",

@@ -40,8 +40,7 @@ Result<std::unique_ptr<log::AuditChain>> open_audit_chain(const std::filesystem:
   const std::string object = remembered ? fmt::format("the chain before: sequence:{} sha256:{}",
                                                       remembered->sequence, remembered->sha256)
                                         : "no chain before";
-  BOOTSEAL_TRY(const log::AuditHead head, chain->append({"vaultd", "audit.begin", object, "ok"}));
-  BOOTSEAL_TRY_STATUS(store.put(std::string(kAuditHeadKey), write_audit_head(head)));
+  BOOTSEAL_TRY_STATUS(chain->append({"vaultd", "audit.begin", object, "ok"}));
   return chain;
 }
 

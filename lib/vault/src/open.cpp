@@ -5,6 +5,7 @@
 #include "bootseal/vault/vault.h"
 #include "master_key.h"
 #include "records.h"
+#include "seal.h"
 
 namespace bootseal::vault {
 namespace {
@@ -93,8 +94,14 @@ Result<std::unique_ptr<Vault>> Vault::open(const VaultOptions& options, const cr
     file = std::move(made.file);
     master = std::move(made.key);
   }
-  std::unique_ptr<Vault> vault(new Vault(std::move(master), store, audit, clock));
+  std::unique_ptr<Vault> vault(new Vault(std::move(master), file->vault_id, store, audit, clock));
+  if (record) BOOTSEAL_TRY_STATUS(vault->seal_->load(store));
   BOOTSEAL_TRY_STATUS(record ? vault->open_site_ca(file->vault_id) : vault->make_site_ca(file->vault_id));
+  if (options.begin_new_audit_chain && record) {
+    const log::AuditHead head = audit.head();
+    BOOTSEAL_TRY_STATUS(vault->seal_->commit(
+        store, {}, {store::Put{std::string(kAuditHeadKey), write_audit_head(head), {}}}));
+  }
   if (!file->ready) {
     file->ready = true;
     BOOTSEAL_TRY_STATUS(write_master_file(path, *file));

@@ -4,6 +4,7 @@
 //   audit-head         {sequence, sha256}
 //   placements/VMID    {hostId, epoch}
 //   keys/VMID          {createdTime, generation, wrappedKey}
+//   seal               {mac}: see seal.h, also for the "mac" of all but the first
 //   tombstones/VMID    {hostId, epoch, deletedTime}: where a VM was placed when it was deleted last; kept for
 //   good
 #pragma once

@@ -6,6 +6,7 @@
 #include "bootseal/crypto/keywrap.h"
 #include "bootseal/json/json.h"
 #include "records.h"
+#include "seal.h"
 
 namespace bootseal::vault {
 namespace {
@@ -40,15 +41,19 @@ struct Vault::KeyRecord {
   store::Entry entry;
 };
 
-Vault::Vault(crypto::Secret master, store::Store& store, log::AuditChain& audit, const Clock& clock)
-    : master_(std::move(master)), store_(store), audit_(audit), clock_(clock) {}
+Vault::Vault(crypto::Secret master, const std::string& vault_id, store::Store& store, log::AuditChain& audit,
+             const Clock& clock)
+    : master_(std::move(master)),
+      seal_(std::make_unique<Seal>(master_, vault_id)),
+      store_(store),
+      audit_(audit),
+      clock_(clock) {}
 Vault::~Vault() = default;
 
 Status Vault::record(const Caller& caller, std::string_view action, std::string object, std::string result) {
   BOOTSEAL_TRY(const log::AuditHead head,
                audit_.append({caller.name, std::string(action), std::move(object), std::move(result)}));
-  BOOTSEAL_TRY_STATUS(store_.put(std::string(kAuditHeadKey), write_audit_head(head)));
-  return {};
+  return seal_->commit(store_, {}, {store::Put{std::string(kAuditHeadKey), write_audit_head(head), {}}});
 }
 
 // The audit entry comes first: an effect without an entry cannot be, an entry whose effect a crash took away
@@ -58,7 +63,7 @@ Status Vault::commit(const Caller& caller, std::string_view action, std::string 
                      std::vector<store::Operation> operations) {
   BOOTSEAL_TRY(const log::AuditHead head, audit_.append({caller.name, std::string(action), object, "ok"}));
   operations.emplace_back(store::Put{std::string(kAuditHeadKey), write_audit_head(head), {}});
-  const auto committed = store_.transact(conditions, operations);
+  const Status committed = seal_->commit(store_, conditions, std::move(operations));
   if (committed) return {};
   static_cast<void>(audit_.append({caller.name, std::string(action), std::move(object),
                                    "not carried out: " + committed.error().message}));
@@ -73,14 +78,14 @@ Result<T> Vault::refuse(const Caller& caller, std::string_view action, const VmI
 }
 
 Result<std::optional<std::pair<Placement, store::Entry>>> Vault::find_placement(const VmId& vm) {
-  BOOTSEAL_TRY(std::optional<store::Entry> entry, store_.get(placement_key(vm)));
+  BOOTSEAL_TRY(std::optional<store::Entry> entry, seal_->get(store_, placement_key(vm)));
   if (!entry) return std::nullopt;
   BOOTSEAL_TRY(Placement placement, read_placement(*entry));
   return std::make_optional(std::pair(std::move(placement), *std::move(entry)));
 }
 
 Result<std::optional<Vault::KeyRecord>> Vault::find_key(const VmId& vm) {
-  BOOTSEAL_TRY(std::optional<store::Entry> entry, store_.get(key_key(vm)));
+  BOOTSEAL_TRY(std::optional<store::Entry> entry, seal_->get(store_, key_key(vm)));
   if (!entry) return std::nullopt;
   BOOTSEAL_TRY(StoredKey stored, read_stored_key(*entry));
   return std::make_optional(KeyRecord{
@@ -106,7 +111,7 @@ Status Vault::check_claim(const VmId& vm, const Placement& claim) {
 
 // Success, or the refusal to place a VM where it was before it was deleted.
 Status Vault::check_after_deletion(const VmId& vm, const Placement& placement) {
-  BOOTSEAL_TRY(const auto entry, store_.get(tombstone_key(vm)));
+  BOOTSEAL_TRY(const auto entry, seal_->get(store_, tombstone_key(vm)));
   if (!entry) return {};
   BOOTSEAL_TRY(const Tombstone tombstone, read_tombstone(*entry));
   const Placement& last = tombstone.placement;
@@ -164,10 +169,16 @@ Result<KeyMetadata> Vault::create_key(const Caller& caller, const VmId& vm, cons
 }
 
 Result<std::vector<KeyMetadata>> Vault::keys() {
+  const std::lock_guard lock(mutex_);
   BOOTSEAL_TRY(const std::vector<store::Entry> entries, store_.list_all(kKeyPrefix));
+  if (entries.size() != seal_->count(kKeyPrefix))
+    return fail(ErrorCode::corrupt,
+                "keys were added to or taken away from store.sqlite by somebody other than vaultd; stop the "
+                "daemons and restore the whole folder of vaultd from one backup");
   std::vector<KeyMetadata> result;
   for (const store::Entry& entry : entries) {
     BOOTSEAL_TRY(const VmId vm, VmId::parse(std::string_view(entry.key).substr(kKeyPrefix.size())));
+    BOOTSEAL_TRY_STATUS(seal_->check(entry));
     BOOTSEAL_TRY(const StoredKey stored, read_stored_key(entry));
     result.push_back({vm, stored.created_time, stored.generation});
   }
@@ -175,6 +186,7 @@ Result<std::vector<KeyMetadata>> Vault::keys() {
 }
 
 Result<KeyMetadata> Vault::key(const VmId& vm) {
+  const std::lock_guard lock(mutex_);
   BOOTSEAL_TRY(const auto found, find_key(vm));
   if (!found)
     return fail(ErrorCode::not_found,
@@ -221,15 +233,15 @@ Result<Generation> Vault::record_generation(const Caller& caller, const VmId& vm
                                nullptr});
   }
   const StoredKey stored{found->metadata.created_time, generation, found->wrapped_key};
-  BOOTSEAL_TRY_STATUS(store_.transact({store::Condition::same(found->entry)},
-                                      {store::Put{key_key(vm), write_stored_key(stored), {}}}));
+  BOOTSEAL_TRY_STATUS(seal_->commit(store_, {store::Condition::same(found->entry)},
+                                    {store::Put{key_key(vm), write_stored_key(stored), {}}}));
   return generation;
 }
 
 Status Vault::remove(const Caller& caller, const VmId& vm, const Placement& claim) {
   BOOTSEAL_TRY_STATUS(check_placement(claim));
   const std::lock_guard lock(mutex_);
-  BOOTSEAL_TRY(const auto key, store_.get(key_key(vm)));
+  BOOTSEAL_TRY(const auto key, seal_->get(store_, key_key(vm)));
   BOOTSEAL_TRY(const auto placement, find_placement(vm));
   if (!key && !placement) return {};
   if (Status owner = check_claim(vm, claim); !owner)

@@ -48,8 +48,8 @@ struct Opened {
     Opened opened;
     BOOTSEAL_TRY(opened.store, store::open_sqlite_store(folder / "store.sqlite", {.kept_changes = 0}));
     BOOTSEAL_TRY(opened.audit, open_audit_chain(folder / "audit.jsonl", *opened.store, begin_anew, clock));
-    BOOTSEAL_TRY(opened.vault,
-                 Vault::open({folder, kQuick}, secret(passphrase), *opened.store, *opened.audit, clock));
+    BOOTSEAL_TRY(opened.vault, Vault::open({folder, kQuick, begin_anew}, secret(passphrase), *opened.store,
+                                           *opened.audit, clock));
     return opened;
   }
 };

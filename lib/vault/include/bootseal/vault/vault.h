@@ -5,7 +5,8 @@
 // CA's private key and every VM's key, which lie in the store. In the clear they exist in locked memory only.
 // Rules: a VM has one placement {host, epoch} whose epoch only grows, also past its deletion; keys are
 // released to that host at that very epoch and to nobody else; generations only grow. Every release,
-// creation, refusal and placement is in the audit chain before its effect is.
+// creation, refusal and placement is in the audit chain before its effect is. What the store holds is sealed
+// with a key derived from the master key, and checked at each reading.
 #pragma once
 
 #include <filesystem>
@@ -69,17 +70,23 @@ struct TpmCertificates {
 struct VaultOptions {
   std::filesystem::path folder;     // private to vaultd; master.json is made here
   crypto::ScryptParameters scrypt;  // for a new master key only; an existing one says its own
+  // The audit chain was begun anew (open_audit_chain): its head is remembered from now on.
+  bool begin_new_audit_chain = false;
 };
 
 // The head of the audit chain as the store remembers it: what AuditChain::open() is to be given, so that a
-// chain whose end was cut off is found. nullopt before the first entry. corrupt for a malformed record.
+// chain whose end was cut off is found. nullopt before the first entry. corrupt for a malformed record. Its
+// seal is checked by Vault::open().
 Result<std::optional<log::AuditHead>> remembered_audit_head(store::Store& store);
 // Opens the audit chain of `store`. corrupt when it is not, or not as far as, the one that was written, and
 // says what to do. With `begin_anew`, a chain that is there is put aside (PATH.replaced-TIME) and another one
-// begins with an entry that tells the head that was remembered.
+// begins with an entry that tells the head that was remembered; the store remembers the head of the new one
+// when Vault::open() is told to.
 Result<std::unique_ptr<log::AuditChain>> open_audit_chain(const std::filesystem::path& path,
                                                           store::Store& store, bool begin_anew,
                                                           const Clock& clock = Clock::system());
+
+class Seal;
 
 // Thread safe.
 class Vault {
@@ -89,7 +96,8 @@ class Vault {
   //   invalid_argument   the passphrase is too short or too long
   //   permission_denied  the passphrase does not open master.json (or master.json is damaged: the two look
   //   alike) conflict           master.json without its store, a store without its master.json, or both of
-  //   different vaults corrupt            master.json or a record of the store is malformed
+  //   different vaults corrupt            master.json or a record of the store is malformed, or a record was
+  //   changed, exchanged, added or taken away by somebody who has not got the master key
   // and the errors of files and of the store.
   static Result<std::unique_ptr<Vault>> open(const VaultOptions& options, const crypto::Secret& passphrase,
                                              store::Store& store, log::AuditChain& audit,
@@ -132,7 +140,8 @@ class Vault {
 
  private:
   struct KeyRecord;
-  Vault(crypto::Secret master, store::Store& store, log::AuditChain& audit, const Clock& clock);
+  Vault(crypto::Secret master, const std::string& vault_id, store::Store& store, log::AuditChain& audit,
+        const Clock& clock);
 
   Status open_site_ca(const std::string& vault_id);
   Status make_site_ca(const std::string& vault_id);
@@ -149,6 +158,7 @@ class Vault {
 
   std::mutex mutex_;  // held by every call that reads and then writes
   const crypto::Secret master_;
+  const std::unique_ptr<Seal> seal_;  // guarded by mutex_
   store::Store& store_;
   log::AuditChain& audit_;
   const Clock& clock_;
