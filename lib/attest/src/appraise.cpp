@@ -137,10 +137,14 @@ class Appraiser {
     const bool clock_back =
         now.clock_ms < last->clock_ms && (now.reset_count == last->reset_count || quote.safe);
     if (reset_back || restart_back || clock_back) {
-      findings_.fail(reason::kClockWentBack,
-                     fmt::format("the TPM's clock went back (resets {} after {}, {} ms after {} ms): this is "
-                                 "an older copy of the TPM, or a second one",
-                                 now.reset_count, last->reset_count, now.clock_ms, last->clock_ms));
+      findings_.fail(
+          reason::kClockWentBack,
+          fmt::format("the TPM's clock went back (resets {} after {}, {} ms after {} ms): the "
+                      "guest cleared its TPM (TPM2_Clear sets both to 0), or this is an older copy "
+                      "of the TPM, or a second one. When the guest cleared it, this ends when the "
+                      "clock has passed where it was, or with a new TPM: `bootseal vm "
+                      "reset-guest-state`, which loses what is sealed to this one",
+                      now.reset_count, last->reset_count, now.clock_ms, last->clock_ms));
       return std::nullopt;
     }
     findings_.pass();

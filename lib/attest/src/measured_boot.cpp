@@ -124,9 +124,17 @@ class FileJudge {
 // Told in PCR 8, each text proven (judge_command_line).
 struct Told {
   std::vector<std::string> command_lines;
-  std::vector<std::string> commands;  // after grub.cfg was read
+  std::vector<std::string> commands;  // after grub.cfg was read, and what has no business before
   std::string command_line_sha256;    // of the last
 };
+
+// Whether this is what a signed grub does to find its grub.cfg: it tests, searches and sets. Anything else
+// there was typed, or is a kernel's command line under the prefix of a command: what the running system
+// extends later must not make that look like a beginning.
+bool looks_for_config(std::string_view text) {
+  const std::string_view word = text.substr(0, text.find(' '));
+  return word == "[" || word == "search" || word == "set";
+}
 
 Told read_told(const Measurements& measurements) {
   Told told;
@@ -140,8 +148,10 @@ Told read_told(const Measurements& measurements) {
       told.command_line_sha256 = to_hex(event.digest(measurements.bank));
     } else if (in_config) {
       told.commands.push_back(ipl->text);
-    } else {
-      in_config = ipl->text.starts_with(kSource);
+    } else if (ipl->text.starts_with(kSource)) {
+      in_config = true;
+    } else if (!looks_for_config(ipl->text)) {
+      told.commands.push_back(ipl->text);
     }
   }
   return told;

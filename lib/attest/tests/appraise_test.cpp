@@ -283,6 +283,13 @@ TEST_F(Appraise, ClockThatGoesBackIsAReplayOrAClone) {
   EXPECT_FALSE(went_back(at(5, 1, 90'000)));
   EXPECT_FALSE(went_back(at(6, 0, 90'001)));
 
+  // What TPM2_Clear leaves (Part 3, 24.6): no accusation without the other way it can be.
+  const Appraisal cleared = appraise(at(0, 0, 1'000), debian_expectation(), then);
+  ASSERT_EQ(cleared.verdict.status, VerdictStatus::unhealthy);
+  EXPECT_THAT(describe(cleared.verdict), ::testing::AllOf(::testing::HasSubstr("the guest cleared its TPM"),
+                                                          ::testing::HasSubstr("older copy"),
+                                                          ::testing::HasSubstr("reset-guest-state")));
+
   then.last_clock->ak = crypto::sha256(as_bytes("another key"));
   const Appraisal renewed = appraise(at(1, 0, 10), debian_expectation(), then);
   EXPECT_EQ(renewed.verdict.status, VerdictStatus::healthy);

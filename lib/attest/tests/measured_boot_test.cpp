@@ -145,6 +145,24 @@ TEST_F(Appraise, CommandLineUnderAnotherPrefixIsFound) {
   }
 }
 
+// grub's shell starts a kernel, and the system that runs then extends PCR 8 with what the image would have
+// told.
+TEST_F(Appraise, WhatRanBeforeGrubCfgWasReadIsNotForgotten) {
+  const EditableLog log = good();
+  const std::size_t first = log.of(8).front();
+  for (const std::string_view text :
+       {"/vmlinuz init=/bin/sh", "linux /vmlinuz init=/bin/sh", "boot", "[/vmlinuz", "chainloader /x.efi"}) {
+    EditableLog begun = log;
+    Record command = log.records[first];
+    set_text(command, "grub_cmd: ", text);
+    begun.records.insert(begun.records.begin() + static_cast<std::ptrdiff_t>(first), command);
+    const Verdict verdict = judge(begun, immutable_expectation());
+    EXPECT_EQ(verdict.status, VerdictStatus::unhealthy) << text;
+    EXPECT_THAT(verdict.reasons, ElementsAre(failure("BootCommandsChanged", "grubConfig"))) << text;
+    EXPECT_THAT(verdict.reasons[0].message, HasSubstr("grub ran '" + std::string(text) + "'"));
+  }
+}
+
 TEST_F(Appraise, WithoutARecordOfTheImageNothingIsSaidOfGrub) {
   const Verdict verdict = judge(evidence("pos-cmdline"));
   EXPECT_EQ(verdict.status, VerdictStatus::healthy);
