@@ -70,6 +70,7 @@ std::string vm_text(const VmRecord& record) {
   object["deallocated"] = record.deallocated;
   object["deleting"] = record.deleting;
   object["expectationDue"] = record.expectation_due;
+  if (record.expectation_changed) object["expectationChanged"] = format_time(*record.expectation_changed);
   object["powerRequestId"] = record.power.request_id;
   object["powerAction"] = record.power.action;
   object["operationId"] = record.operation_id;
@@ -97,6 +98,10 @@ Result<VmRecord> parse_vm(const store::Entry& entry) {
   BOOTSEAL_TRY(record.deallocated, reader.boolean("deallocated"));
   BOOTSEAL_TRY(record.deleting, reader.boolean("deleting"));
   BOOTSEAL_TRY(record.expectation_due, reader.boolean_or("expectationDue", false));
+  BOOTSEAL_TRY(const auto changed, reader.optional_string("expectationChanged"));
+  if (changed) {
+    BOOTSEAL_TRY(record.expectation_changed, parse_time(*changed));
+  }
   BOOTSEAL_TRY(record.power.request_id, reader.string("powerRequestId"));
   BOOTSEAL_TRY(record.power.action, reader.string("powerAction"));
   BOOTSEAL_TRY(record.operation_id, reader.string("operationId"));

@@ -46,8 +46,10 @@ struct VmRecord {
   bool created = false;  // the host has made it once: it is never made again
   bool deallocated = false;
   bool deleting = false;
-  bool expectation_due = false;  // attestd and the host have not been told of the last change of what the VM
-                                 // should be: its verdict is about something else
+  // attestd and the host have not been told of the last change of what the VM should be.
+  bool expectation_due = false;
+  std::optional<TimePoint> expectation_changed;  // when that was; a verdict on older evidence is about
+                                                 // something else
   PowerIntent power;
   std::string operation_id;  // the one that is going on; empty = none
   store::Revision revision = 0;

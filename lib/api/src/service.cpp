@@ -129,6 +129,7 @@ json::Object vm_instance_view(Service& service, const VmRecord& record) {
   facts.host_answers = service.board.host_answers();
   facts.host_silent_since = service.board.host_silent_since();
   facts.expectation_due = record.expectation_due;
+  facts.expectation_changed = record.expectation_changed;
   facts.now = service.now();
   return model::instance_view(status ? &*status : nullptr, facts);
 }

@@ -161,8 +161,11 @@ ArmResult<Response> update_vm(Service& service, const Request& request, VmRecord
   const bool host_matters = concerns_host(record, desired);
   if (host_matters) BOOTSEAL_ARM_TRY_STATUS(check_image(service, spec));
   if (desired != record.desired) ++record.version;
-  if (const auto old_spec = model::spec_of(record.desired); !old_spec || old_spec->security != spec.security)
+  if (const auto old_spec = model::spec_of(record.desired);
+      !old_spec || old_spec->security != spec.security) {
     record.expectation_due = true;
+    record.expectation_changed = service.now();
+  }
   record.desired = std::move(desired);
   if (!host_matters) {
     if (record.deleting)

@@ -81,8 +81,8 @@ class VmReconciler {
   log::RateLimit complaints_{0.1, 10};  // a guest that changes its state often wakes its VM as often
 };
 
-// The two documents that the other daemons get for a VM (docs/architecture.md); the assignment names the
-// expectation by its digest. Errors of the image folder and of a damaged record.
+// The two documents that the other daemons get for a VM (docs/architecture.md). Errors of the image folder
+// and of a damaged record.
 struct Intent {
   json::Object assignment;
   json::Object expectation;

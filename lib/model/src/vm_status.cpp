@@ -79,7 +79,9 @@ json::Value shown_verdict(const json::Value& last, const InstanceFacts& facts) {
                                 "status`",
                                 since, status, time.empty() ? "" : " at ", time));
   }
-  if (facts.expectation_due) {
+  // Both times are in whole seconds, and no VM starts and is judged within one.
+  const bool older = facts.expectation_changed && taken && *taken <= *facts.expectation_changed;
+  if (facts.expectation_due || (older && status != "Pending")) {
     return outdated(
         *verdict, "Pending", "ExpectationChanged",
         fmt::format("what the VM should be has changed since the last verdict, which was {}", status));

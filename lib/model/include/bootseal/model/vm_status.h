@@ -48,6 +48,7 @@ struct InstanceFacts {
   std::optional<TimePoint> host_silent_since;  // when it does not
   // What the VM should be has changed, and attestd and the host have not been told yet.
   bool expectation_due = false;
+  std::optional<TimePoint> expectation_changed;  // the last time
   TimePoint now;
 };
 // `status` is nullptr when no host has said anything yet. A verdict that need not hold any more is not shown
