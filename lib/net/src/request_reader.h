@@ -36,6 +36,7 @@ class RequestReader {
 
   // Whether a byte of the request in hand has come.
   [[nodiscard]] bool begun() const { return parser_->got_some() || buffer_.size() > 0; }
+  [[nodiscard]] bool header_done() const { return parser_->is_header_done(); }
   [[nodiscard]] const Response& refusal() const { return *refusal_; }
   [[nodiscard]] bool is_head() const { return parser_->get().method() == boost::beast::http::verb::head; }
 

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <condition_variable>
+#include <map>
 #include <unordered_map>
 
 #include "bootseal/log/log.h"
@@ -25,6 +27,7 @@ struct Listener {
 
   asio::basic_socket_acceptor<Protocol, Executor> acceptor;
   bool waiting = false;  // a wait for the next connection is under way
+  bool paused = false;   // all places are taken by requests that are being handled
 };
 using UnixListener = Listener<asio::local::stream_protocol>;
 using TcpListener = Listener<asio::ip::tcp>;
@@ -33,11 +36,34 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
 
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
+enum class Kind : std::uint8_t { local, tcp };
+
+// What the kernel says of who is at the other end, for counting.
+struct PeerKey {
+  Kind kind = Kind::local;
+  std::string name;  // "uid 1000", "192.0.2.1"
+  auto operator<=>(const PeerKey&) const = default;
+};
+
+PeerKey key_of(const asio::ip::address& address) {
+  if (address.is_v4()) return {Kind::tcp, address.to_string()};
+  const asio::ip::address_v6 six = address.to_v6();
+  if (six.is_v4_mapped()) return {Kind::tcp, asio::ip::make_address_v4(asio::ip::v4_mapped, six).to_string()};
+  // Whoever has one address of a /64 has all of them.
+  auto bytes = six.to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), static_cast<unsigned char>(0));
+  return {Kind::tcp, asio::ip::address_v6(bytes).to_string() + "/64"};
+}
+
 class ServerImpl final : public Server, public SessionHost {
  public:
   ServerImpl(ServerOptions options, Router router)
       : options_(std::move(options)),
-        limits_{{options_.header_bytes, options_.body_bytes}, options_.read_limit, options_.idle_limit},
+        limits_{{options_.header_bytes, options_.body_bytes},
+                options_.handshake_limit,
+                std::min(options_.header_limit, options_.read_limit),
+                options_.read_limit,
+                options_.idle_limit},
         router_(std::move(router)),
         unix_listener_(loop_),
         tcp_listener_(loop_),
@@ -67,9 +93,13 @@ class ServerImpl final : public Server, public SessionHost {
   void await_connection(Listener<Protocol>& listener);
   template <typename Protocol>
   void accept_one(Listener<Protocol>& listener);
-  bool make_room();
+  bool evict(const std::function<bool(const PeerKey&)>& among);
+  bool admit(const PeerKey& peer, std::size_t limit);
+  // The peer and how many connections it may have; 0 = as many as there are places.
+  [[nodiscard]] std::pair<PeerKey, std::size_t> peer_of(UnixSocket& socket) const;
+  [[nodiscard]] std::pair<PeerKey, std::size_t> peer_of(TcpSocket& socket) const;
   void resume_accepting();
-  void add_session(std::unique_ptr<Transport> transport);
+  void add_session(std::unique_ptr<Transport> transport, PeerKey peer);
   void connection_began();
   void connection_ended();
   Response answer(Request& request);
@@ -101,8 +131,14 @@ class ServerImpl final : public Server, public SessionHost {
   log::RateLimit failure_log_{10, 50};
 
   // On the loop thread.
-  std::unordered_map<Session*, std::shared_ptr<Session>> sessions_;
-  bool accepting_paused_ = false;
+  struct Place {
+    std::shared_ptr<Session> session;
+    PeerKey peer;
+  };
+  std::unordered_map<Session*, Place> sessions_;
+  std::map<PeerKey, std::size_t> peers_;  // their sessions
+  std::array<std::size_t, 2> taken_{};    // the sessions of each kind
+  bool out_of_descriptors_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -174,14 +210,16 @@ void ServerImpl::await_connection(Listener<Protocol>& listener) {
       // Out of memory for this one: it is closed, and the next is awaited.
       log_accept_failure(exception.what());
     }
-    if (!accepting_paused_) await_connection(listener);
+    if (!out_of_descriptors_ && !listener.paused) await_connection(listener);
   });
 }
 
 template <typename Protocol>
 void ServerImpl::accept_one(Listener<Protocol>& listener) {
-  if (!make_room()) {
-    accepting_paused_ = true;
+  constexpr Kind kind = std::is_same_v<Protocol, asio::ip::tcp> ? Kind::tcp : Kind::local;
+  if (taken_.at(static_cast<std::size_t>(kind)) >= options_.connections &&
+      !evict([](const PeerKey& peer) { return peer.kind == kind; })) {
+    listener.paused = true;
     return;
   }
   ErrorValue error;
@@ -190,7 +228,8 @@ void ServerImpl::accept_one(Listener<Protocol>& listener) {
       error == asio::error::no_buffer_space || error == std::errc::too_many_files_open_in_system) {
     log_accept_failure(error.message());
     // Others may give some back.
-    accepting_paused_ = true;
+    static_cast<void>(evict([](const PeerKey&) { return true; }));
+    out_of_descriptors_ = true;
     accept_timer_.expires_after(kAcceptPause);
     accept_timer_.async_wait([this](ErrorValue cancelled) {
       if (!cancelled) resume_accepting();
@@ -198,38 +237,69 @@ void ServerImpl::accept_one(Listener<Protocol>& listener) {
     return;
   }
   // Any other error is that of a connection that is gone already.
-  if (!error) {
-    if constexpr (std::is_same_v<Protocol, asio::ip::tcp>) {
-      add_session(make_tls_transport(std::move(socket), *tls_));
-    } else {
-      add_session(make_unix_transport(std::move(socket)));
-    }
+  if (error) return;
+  auto [peer, limit] = peer_of(socket);
+  if (!admit(peer, limit)) return;
+  if constexpr (kind == Kind::tcp) {
+    add_session(make_tls_transport(std::move(socket), *tls_), std::move(peer));
+  } else {
+    add_session(make_unix_transport(std::move(socket)), std::move(peer));
   }
 }
 
-// When all places are taken, the connection that has been idle for longest makes room.
-bool ServerImpl::make_room() {
-  if (sessions_.size() < options_.connections) return true;
-  Session* oldest = nullptr;
-  for (const auto& [session, owner] : sessions_) {
-    if (!session->idle_since()) continue;
-    if (oldest == nullptr || *session->idle_since() < *oldest->idle_since()) oldest = session;
+std::pair<PeerKey, std::size_t> ServerImpl::peer_of(UnixSocket& socket) const {
+  const auto credentials = peer_credentials(socket.native_handle());
+  if (!credentials) return {{Kind::local, "unknown"}, options_.connections_per_uid};
+  const auto& unlimited = options_.unlimited_uids;
+  const bool exempt = credentials->uid == 0 ||
+                      std::find(unlimited.begin(), unlimited.end(), credentials->uid) != unlimited.end();
+  return {{Kind::local, fmt::format("uid {}", credentials->uid)}, exempt ? 0 : options_.connections_per_uid};
+}
+
+std::pair<PeerKey, std::size_t> ServerImpl::peer_of(TcpSocket& socket) const {
+  ErrorValue error;
+  const auto end = socket.remote_endpoint(error);
+  if (error) return {{Kind::tcp, "unknown"}, options_.connections_per_address};
+  return {key_of(end.address()), options_.connections_per_address};
+}
+
+// Whether there is a place for one more of this peer. Nobody can take those of another.
+bool ServerImpl::admit(const PeerKey& peer, std::size_t limit) {
+  const auto known = peers_.find(peer);
+  if (limit == 0 || known == peers_.end() || known->second < limit) return true;
+  if (evict([&](const PeerKey& other) { return other == peer; })) return true;
+  log_accept_failure(fmt::format("{} has {} requests in hand, and may not have more", peer.name, limit));
+  return false;
+}
+
+// The connection among these that has waited for longest for its peer makes room: first those that have shown
+// nothing yet.
+bool ServerImpl::evict(const std::function<bool(const PeerKey&)>& among) {
+  std::shared_ptr<Session> chosen;
+  std::optional<Session::Patience> lowest;
+  for (const auto& [session, place] : sessions_) {
+    const auto patience = session->patience();
+    if (!patience || (lowest && *lowest <= *patience) || !among(place.peer)) continue;
+    lowest = patience;
+    chosen = place.session;
   }
-  if (oldest == nullptr) return false;
-  oldest->abort();
+  if (chosen == nullptr) return false;
+  chosen->abort();
   return true;
 }
 
 void ServerImpl::resume_accepting() {
-  if (!accepting_paused_ || stopping()) return;
-  accepting_paused_ = false;
+  if (stopping()) return;
+  out_of_descriptors_ = unix_listener_.paused = tcp_listener_.paused = false;
   await_connection(unix_listener_);
   await_connection(tcp_listener_);
 }
 
-void ServerImpl::add_session(std::unique_ptr<Transport> transport) {
+void ServerImpl::add_session(std::unique_ptr<Transport> transport, PeerKey peer) {
   auto session = std::make_shared<Session>(*this, std::move(transport));
-  sessions_.emplace(session.get(), session);
+  ++peers_[peer];
+  ++taken_.at(static_cast<std::size_t>(peer.kind));
+  sessions_.emplace(session.get(), Place{session, std::move(peer)});
   connection_began();
   session->start();
 }
@@ -238,10 +308,14 @@ void ServerImpl::ended(Session& session) {
   // The session is still in its own function.
   const auto found = sessions_.find(&session);
   if (found == sessions_.end()) return;
-  asio::post(loop_, [kept = std::move(found->second)] {});
+  const PeerKey& peer = found->second.peer;
+  --taken_.at(static_cast<std::size_t>(peer.kind));
+  if (const auto known = peers_.find(peer); --known->second == 0) peers_.erase(known);
+  asio::post(loop_, [kept = std::move(found->second.session)] {});
   sessions_.erase(found);
   connection_ended();
-  if (accepting_paused_) asio::post(loop_, [this] { resume_accepting(); });
+  if (out_of_descriptors_ || unix_listener_.paused || tcp_listener_.paused)
+    asio::post(loop_, [this] { resume_accepting(); });
 }
 
 void ServerImpl::connection_began() {
@@ -350,7 +424,7 @@ void ServerImpl::stop(std::chrono::milliseconds grace) {
   if (!loop_thread_.joinable()) return;
   const auto each_session = [this](auto action) {
     std::vector<std::shared_ptr<Session>> all;
-    for (const auto& [session, owner] : sessions_) all.push_back(owner);
+    for (const auto& [session, place] : sessions_) all.push_back(place.session);
     for (const auto& session : all) action(*session);
   };
   stop_source_.request_stop();

@@ -28,7 +28,7 @@ Session::Session(SessionHost& host, std::unique_ptr<Transport> transport)
       reader_(host.limits().request) {}
 
 void Session::start() {
-  arm(host_.limits().read);
+  arm(host_.limits().handshake);
   transport_->handshake([self = shared_from_this()](ErrorValue error) {
     if (self->state_ != State::handshaking) return;
     if (error) {
@@ -36,20 +36,20 @@ void Session::start() {
       return self->finish();
     }
     self->peer_ = self->transport_->peer();
-    self->await_request(self->host_.limits().read);
+    self->await_request(self->host_.limits().header);
   });
 }
 
 void Session::await_request(std::chrono::milliseconds limit) {
   if (host_.stopping()) return say_goodbye();
   envelope_ = {};
+  body_armed_ = false;
   if (reader_.begun()) {
-    state_ = State::reading;
-    arm(host_.limits().read);
+    enter(State::reading);
+    arm(host_.limits().header);
     return after_bytes(reader_.next());
   }
-  state_ = State::idle;
-  idle_since_ = std::chrono::steady_clock::now();
+  enter(State::idle);
   arm(limit);
   read_more();
 }
@@ -62,16 +62,17 @@ void Session::read_more() {
       return self->refuse([&] {
         Response response = Response::from_error(
             {ErrorCode::timeout,
-             fmt::format("the request was not complete after {} ms", self->host_.limits().read.count()),
-             nullptr});
+             fmt::format("the request was not complete after {} ms", self->limit_.count()), nullptr});
         response.status = 408;
         return response;
       }());
     }
     self->reader_.received(count);
     if (self->state_ == State::idle) {
-      self->state_ = State::reading;
-      self->arm(self->host_.limits().read);
+      // The first request's header has its time from the handshake on.
+      const bool first = !self->answered_;
+      self->enter(State::reading);
+      if (!first) self->arm(self->host_.limits().header);
     }
     // The time limit may have struck while these bytes were on their way here; then there is no read to
     // cancel any more.
@@ -82,8 +83,10 @@ void Session::read_more() {
 void Session::after_bytes(RequestReader::State state) {
   switch (state) {
     case RequestReader::State::more:
+      arm_for_body();
       return read_more();
     case RequestReader::State::expects_continue:
+      arm_for_body();
       return send_continue();
     case RequestReader::State::complete:
       return dispatch();
@@ -104,7 +107,7 @@ void Session::send_continue() {
 
 void Session::dispatch() {
   disarm();
-  state_ = State::handling;
+  enter(State::handling);
   envelope_.head_only = reader_.is_head();
   auto complete = reader_.take();
   if (!complete) return refuse(complete.error());
@@ -117,7 +120,9 @@ void Session::dispatch() {
   envelope_.client_request_id = request->header("x-ms-client-request-id").value_or("");
   if (complete->upgrade) return dispatch_websocket(std::move(request), *std::move(complete->upgrade));
   host_.handle(request, [self = shared_from_this()](const Response& response) {
-    if (self->state_ == State::handling) self->respond(response);
+    if (self->state_ != State::handling) return;
+    self->proven_ = self->proven_ || (response.status != 401 && response.status != 403);
+    self->respond(response);
   });
 }
 
@@ -155,7 +160,8 @@ void Session::respond(const Response& response) {
   }
   out_ = *std::move(bytes);
   out_sent_ = 0;
-  state_ = State::writing;
+  answered_ = true;
+  enter(State::writing);
   write_rest();
 }
 
@@ -177,7 +183,7 @@ void Session::after_answer() {
 }
 
 void Session::say_goodbye() {
-  state_ = State::ending;
+  enter(State::ending);
   arm(kGoodbyeLimit);
   transport_->end_sending([self = shared_from_this()] {
     if (self->state_ != State::ending) return;
@@ -213,13 +219,27 @@ void Session::abort() {
   finish();
 }
 
-std::optional<std::chrono::steady_clock::time_point> Session::idle_since() const {
-  if (state_ != State::idle) return std::nullopt;
-  return idle_since_;
+std::optional<Session::Patience> Session::patience() const {
+  if (state_ == State::handling || state_ == State::ended) return std::nullopt;
+  if (!proven_) return Patience{Patience::Rank::unproven, since_};
+  return Patience{state_ == State::idle ? Patience::Rank::idle : Patience::Rank::busy, since_};
+}
+
+void Session::enter(State state) {
+  state_ = state;
+  // What a peer that has shown nothing does next makes it no younger.
+  if (proven_) since_ = std::chrono::steady_clock::now();
+}
+
+void Session::arm_for_body() {
+  if (body_armed_ || !reader_.header_done()) return;
+  body_armed_ = true;
+  arm(host_.limits().read);
 }
 
 void Session::arm(std::chrono::milliseconds limit) {
   const std::uint64_t generation = ++timer_generation_;
+  limit_ = limit;
   timer_.expires_after(limit);
   timer_.async_wait([self = shared_from_this(), generation](ErrorValue error) {
     if (!error && self->timer_generation_ == generation) self->on_time_limit();

@@ -20,6 +20,8 @@ class SessionHost {
  public:
   struct Limits {
     RequestLimits request;
+    std::chrono::milliseconds handshake;
+    std::chrono::milliseconds header;
     std::chrono::milliseconds read;
     std::chrono::milliseconds idle;
   };
@@ -49,8 +51,14 @@ class Session : public std::enable_shared_from_this<Session> {
   // Ends now what waits for the peer; a request that is being handled is still answered.
   void finish_soon();
   void abort();
-  // Since when the connection has waited for its next request; nullopt when it is doing something.
-  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> idle_since() const;
+  // How well another connection would use this one's place: the lower in order, the better. nullopt while a
+  // request is being handled.
+  struct Patience {
+    enum class Rank : std::uint8_t { unproven, idle, busy } rank;
+    std::chrono::steady_clock::time_point since;
+    auto operator<=>(const Patience&) const = default;
+  };
+  [[nodiscard]] std::optional<Patience> patience() const;
 
  private:
   enum class State { handshaking, idle, reading, handling, writing, ending, ended };
@@ -73,6 +81,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // Calls on_time_limit() once unless disarm() or another arm() comes first.
   void arm(std::chrono::milliseconds limit);
   void disarm() { ++timer_generation_; }
+  // Goes on to the limit of a body when the header is there.
+  void arm_for_body();
+  void enter(State state);
   void on_time_limit();
 
   SessionHost& host_;
@@ -82,7 +93,11 @@ class Session : public std::enable_shared_from_this<Session> {
       timer_;
   std::uint64_t timer_generation_ = 0;
   State state_ = State::handshaking;
-  std::chrono::steady_clock::time_point idle_since_;
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();  // of state_
+  std::chrono::milliseconds limit_{0};                                              // as armed last
+  bool body_armed_ = false;
+  bool answered_ = false;
+  bool proven_ = false;  // a request was answered, and not for want of a credential
   bool timed_out_ = false;
 
   RequestReader reader_;

@@ -5,6 +5,8 @@
 // becomes a WebSocket.
 #pragma once
 
+#include <unistd.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -34,9 +36,19 @@ struct ServerOptions {
 
   std::size_t header_bytes = 32 << 10;
   std::size_t body_bytes = std::size_t{4} << 20;
-  std::chrono::seconds read_limit{30};   // for one whole request, from its first byte (slow-loris)
-  std::chrono::seconds idle_limit{120};  // between requests of a kept connection
-  std::size_t connections = 1024;
+  std::chrono::seconds handshake_limit{5};  // TLS, from the connection on
+  std::chrono::seconds header_limit{10};    // from the handshake, later from a request's first byte, to the
+                                            // end of its header (slow-loris); at most read_limit
+  std::chrono::seconds read_limit{30};      // from there to the end of the request
+  std::chrono::seconds idle_limit{120};     // between requests of a kept connection
+  // Of Unix sockets and of TCP, each. When all places are taken, a new connection takes that of one which
+  // waits for its peer: first of those that have not had a request answered other than with 401 or 403.
+  std::size_t connections = 448;
+  // So many of them for one user of this machine (uid 0 and `unlimited_uids` apart) and for one address (of
+  // IPv6, one /64); beyond that a new connection takes the place of another one of the same peer.
+  std::size_t connections_per_uid = 64;
+  std::size_t connections_per_address = 128;
+  std::vector<uid_t> unlimited_uids = {::geteuid()};
   std::size_t workers = 8;
   std::size_t websockets = 64;
 };
