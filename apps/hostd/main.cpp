@@ -23,6 +23,8 @@ using namespace bootseal;
 
 // VMs that start at once share these threads; each start blocks one of them for about a second.
 constexpr unsigned kWorkers = 16;
+// Questions to attestd wait here: one that is silent takes no thread from the work on VMs.
+constexpr unsigned kQuestions = 8;
 // Long polls and attestations wait in their handlers.
 constexpr std::size_t kHandlers = 32;
 constexpr std::chrono::milliseconds kStopGrace{3000};
@@ -113,6 +115,7 @@ Status serve(const Settings& settings) {
 
   BOOTSEAL_TRY(const auto loop, host::EventLoop::start());
   host::WorkerPool pool(kWorkers);
+  host::WorkerPool questions(kQuestions);
   host::QemuOptions qemu;
   qemu.paths = paths;
   qemu.host_id = host_id;
@@ -124,7 +127,8 @@ Status serve(const Settings& settings) {
   BOOTSEAL_TRY(const auto attestor, host::create_attest_client(paths.socket_of("attestd")));
   const auto disks = host::create_disk_tools(paths, firmware);
   host::HostService service({paths, *hypervisor, *guests, *vault, *attestor, *disks, Clock::system(),
-                             settings.options, [&]() { return host::Strand::create(*loop, pool); }});
+                             settings.options, [&]() { return host::Strand::create(*loop, pool); },
+                             [&](host::Task task) { questions.post(std::move(task)); }});
   BOOTSEAL_TRY_STATUS(service.recover());
 
   net::ServerOptions options;

@@ -24,6 +24,10 @@ bool is_simple_name(std::string_view text, std::size_t maximum) {
   });
 }
 
+bool is_sha256_hex(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 // Texts that end up in a cloud-init document: one line each.
 bool is_one_line(std::string_view text) {
   return std::ranges::none_of(
@@ -158,6 +162,9 @@ Result<Assignment> parse_assignment(const json::Value& value) {
   BOOTSEAL_TRY_STATUS(parse_hardware(reader, assignment));
   BOOTSEAL_TRY_STATUS(parse_security(reader, assignment));
   BOOTSEAL_TRY_STATUS(parse_os(reader, assignment));
+  BOOTSEAL_TRY(assignment.expectation_digest, reader.string_or("expectationDigest", ""));
+  if (!assignment.expectation_digest.empty() && !is_sha256_hex(assignment.expectation_digest))
+    return reader.problem("expectationDigest", "64 lower-case hexadecimal digits were expected");
   BOOTSEAL_TRY_STATUS(parse_power(reader, assignment));
   BOOTSEAL_TRY_STATUS(reader.no_other_fields());
   return assignment;
@@ -172,7 +179,7 @@ json::Value to_json(const Assignment& assignment) {
                   {"adminUsername", assignment.os.admin_username},
                   {"sshKeys", std::move(keys)}};
   if (!assignment.os.custom_data.empty()) os["customData"] = assignment.os.custom_data;
-  return json::Object{
+  json::Object object{
       {"vmId", assignment.vm.to_string()},
       {"name", assignment.name},
       {"epoch", assignment.epoch.value},
@@ -186,6 +193,8 @@ json::Value to_json(const Assignment& assignment) {
       {"power", json::Object{{"requestId", assignment.request_id},
                              {"action", kActions[static_cast<std::size_t>(assignment.action)]}}},
   };
+  if (!assignment.expectation_digest.empty()) object["expectationDigest"] = assignment.expectation_digest;
+  return object;
 }
 
 json::Value error_json(const Error& error) {

@@ -113,7 +113,8 @@ HostService::HostService(HostParts parts)
                    parts_.clock,
                    parts_.options,
                    [this](const VmId& vm) { on_changed(vm); },
-                   [this](const VmId& vm) { on_removed(vm); }},
+                   [this](const VmId& vm) { on_removed(vm); },
+                   parts_.in_background},
       first_revision_(revision_base(parts_.clock)),
       revision_(first_revision_) {}
 

@@ -80,6 +80,7 @@ std::shared_ptr<Vm> Vm::known(const VmEnvironment& environment, std::shared_ptr<
 }
 
 Status Vm::assign(const Assignment& assignment) {
+  bool is_expected_anew = false;
   {
     const std::lock_guard lock(mutex_);
     const Assignment& now = record_.assignment;
@@ -104,6 +105,9 @@ Status Vm::assign(const Assignment& assignment) {
     }
     Record next = record_;
     next.assignment = assignment;
+    // A control plane that does not tell it changes nothing.
+    if (assignment.expectation_digest.empty()) next.assignment.expectation_digest = now.expectation_digest;
+    is_expected_anew = next.assignment.expectation_digest != now.expectation_digest;
     if (next.provisioning == ProvisioningState::failed) {
       next.provisioning = ProvisioningState::creating;
       next.provisioning_error.reset();
@@ -120,6 +124,7 @@ Status Vm::assign(const Assignment& assignment) {
     if (is_new && assignment.action == PowerAction::kill && machine_) machine_->kill();
   }
   environment_.changed(assignment.vm);
+  if (is_expected_anew) post(&Vm::attest_anew);
   post(&Vm::reconcile);
   return {};
 }

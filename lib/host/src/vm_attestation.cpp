@@ -50,7 +50,7 @@ void Vm::begin_attestation() {
 // The agent may be silent for long: nobody waits for it who is asked for something that ends the question.
 void Vm::interrupt_attestation(std::string_view why) {
   drop_timer(attest_timer_);
-  open_challenge_.clear();
+  close_question();
   answer_waiting(fail(ErrorCode::conflict, fmt::format("the attestation was interrupted: {}", why)));
 }
 
@@ -77,6 +77,21 @@ void Vm::attest_after_hello() {
     if (self->hello_again_) self->attest_after_hello();
   });
   if (machine()) attest_now(nullptr);
+}
+
+void Vm::attest_anew() {
+  const Record now = record();
+  if (!machine() || now.deleting || now.power == PowerState::stopping || !now.assignment.trusted() ||
+      !now.assignment.vtpm)
+    return;
+  drop_timer(attest_timer_);
+  close_question();
+  had_verdict_ = false;
+  attest_retry_ = {};
+  set_plain_verdict("Pending", "AwaitingEvidence", "info",
+                    "what is expected of the virtual machine has changed; it is asked for evidence anew");
+  // A guest that is still booting is asked when its agent says hello; who waits for a verdict gets this one.
+  if (now.boot.outcome == "Booted" || !waiting_for_verdict_.empty()) attest_now(nullptr);
 }
 
 void Vm::answer_waiting(const Result<json::Value>& answer) {
@@ -106,10 +121,36 @@ void Vm::attest_now(AttestCallback done) {
                   fmt::format("{} is being {}: it is not asked for evidence any more", now.assignment.name,
                               now.deleting ? "deleted" : "stopped"));
   if (done) waiting_for_verdict_.push_back(std::move(done));
-  if (!open_challenge_.empty()) return;
+  if (asking_) return;
   drop_timer(attest_timer_);
-  const Result<Challenge> challenge = environment_.attestor.challenge(now.assignment.vm);
-  if (!challenge) return attestation_failed(challenge.error());
+  asking_ = true;
+  ask_attestor<Challenge>([vm = id_](Attestor& attestor) { return attestor.challenge(vm); },
+                          &Vm::on_challenge);
+}
+
+void Vm::close_question() {
+  ++question_;
+  asking_ = false;
+  open_challenge_.clear();
+}
+
+template <typename T>
+void Vm::ask_attestor(std::function<Result<T>(Attestor&)> ask, void (Vm::*then)(const Result<T>&)) {
+  environment_.in_background([self = shared_from_this(), ask = std::move(ask), then, question = question_]() {
+    Result<T> answer = ask(self->environment_.attestor);
+    self->strand_->post([self, then, question, answer = std::move(answer)]() {
+      if (question == self->question_) ((*self).*then)(answer);
+    });
+  });
+}
+
+void Vm::on_challenge(const Result<Challenge>& challenge) {
+  const auto running = machine();
+  if (!challenge || !running) {
+    return attestation_failed(
+        challenge ? Error{ErrorCode::conflict, "the virtual machine does not run any more", nullptr}
+                  : challenge.error());
+  }
   open_challenge_ = challenge->id;
   running->ask_agent("attest", challenge->parameters, environment_.options.evidence_limit,
                      [weak = weak_from_this(), run = run_, id = challenge->id](Result<json::Value> evidence) {
@@ -131,9 +172,14 @@ void Vm::on_evidence(std::uint64_t run, const std::string& challenge_id,
                       fmt::format("the guest agent gave no evidence: {}", evidence.error().describe()));
     return attestation_failed(evidence.error());
   }
-  const Result<json::Value> verdict =
-      environment_.attestor.judge(record().assignment.vm, challenge_id, *evidence);
+  ask_attestor<json::Value>([vm = id_, challenge_id, evidence = *evidence](
+                                Attestor& attestor) { return attestor.judge(vm, challenge_id, evidence); },
+                            &Vm::on_verdict);
+}
+
+void Vm::on_verdict(const Result<json::Value>& verdict) {
   if (!verdict) return attestation_failed(verdict.error());
+  close_question();
   const auto taken =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - run_started_)
           .count();
@@ -154,6 +200,7 @@ void Vm::on_evidence(std::uint64_t run, const std::string& challenge_id,
 
 // Tries again later; a verdict that grew too old in the meantime is withdrawn.
 void Vm::attestation_failed(const Error& error) {
+  close_question();
   const Record now = record();
   log::warning("vm.attestation_failed",
                {{"vm", now.assignment.vm.to_string()}, {"reason", error.describe()}});

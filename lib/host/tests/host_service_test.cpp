@@ -17,8 +17,17 @@ class HostTest : public VmTest {
  protected:
   HostTest() { renew(); }
   void renew() {
-    service_ = std::make_unique<HostService>(HostParts{
-        paths_, hypervisor_, guests_, vault_, attestor_, disks_, clock_, {}, [this]() { return executor_; }});
+    service_ =
+        std::make_unique<HostService>(HostParts{paths_,
+                                                hypervisor_,
+                                                guests_,
+                                                vault_,
+                                                attestor_,
+                                                disks_,
+                                                clock_,
+                                                {},
+                                                [this]() { return executor_; },
+                                                [this](Task task) { executor_->post(std::move(task)); }});
     ASSERT_TRUE(service_->recover());
     router_ = make_router(*service_, {4711});
     executor_->run();

@@ -48,7 +48,8 @@ class VmTest : public testing::Test {
                      clock_,
                      {},
                      [this](const VmId&) { ++changes_; },
-                     [this](const VmId&) { removed_ = true; }} {}
+                     [this](const VmId&) { removed_ = true; },
+                     [this](Task task) { executor_->post(std::move(task)); }} {}
 
   // Assigns, as a PUT would: the first time makes the VM.
   void put(Assignment assignment) {

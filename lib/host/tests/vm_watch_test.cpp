@@ -331,5 +331,81 @@ TEST_F(VmTest, WhatCannotAttestSaysWhy) {
   EXPECT_NE(ask().message.find("no vTPM"), std::string::npos);
 }
 
+TEST_F(VmTest, AnAttestdThatIsSilentHoldsUpNeitherAKillNorADeletion) {
+  start();
+  std::deque<Task> silent;
+  environment_.in_background = [&](Task task) { silent.push_back(std::move(task)); };
+  hello();
+  ASSERT_EQ(silent.size(), 1U) << "the challenge is asked for beside the strand";
+  put(PowerAction::kill, "kill-1");
+  EXPECT_EQ(request_state(), RequestState::succeeded);
+  std::optional<Status> removed;
+  vm_->remove([&](Status status) { removed = std::move(status); });
+  executor_->run();
+  EXPECT_TRUE(removed && *removed);
+  while (!silent.empty()) {  // the late answer matters to nobody
+    std::exchange(silent.front(), nullptr)();
+    silent.pop_front();
+  }
+  executor_->run();
+  EXPECT_EQ(script_.count("agent.attest"), 0);
+}
+
+TEST_F(VmTest, AVerdictThatComesAfterAResetIsDropped) {
+  start();
+  hello();
+  std::deque<Task> silent;
+  environment_.in_background = [&](Task task) { silent.push_back(std::move(task)); };
+  answer(evidence());
+  ASSERT_EQ(silent.size(), 1U);
+  machine().events.reset();
+  executor_->run();
+  std::exchange(silent.front(), nullptr)();
+  executor_->run();
+  EXPECT_EQ(verdict(), "Pending") << "Healthy was said of the boot before";
+}
+
+TEST_F(VmTest, AnotherExpectationMakesAVerdictPendingAndAsksAtOnce) {
+  start();
+  hello();
+  answer(evidence());
+  ASSERT_EQ(verdict(), "Healthy");
+  Assignment changed = record().assignment;
+  changed.expectation_digest = std::string(64, 'a');
+  put(changed);
+  EXPECT_EQ(verdict(), "Pending");
+  EXPECT_EQ(script_.count("agent.attest"), 2);
+  answer(evidence());
+  EXPECT_EQ(verdict(), "Healthy");
+  put(changed);
+  changed.expectation_digest.clear();  // of a control plane that does not tell it
+  put(changed);
+  EXPECT_EQ(verdict(), "Healthy") << "the same expectation asks nothing";
+  EXPECT_EQ(script_.count("agent.attest"), 2);
+}
+
+TEST_F(VmTest, EvidenceThatWasAskedForBeforeTheExpectationChangedIsNotTaken) {
+  start();
+  hello();
+  const auto before = std::exchange(machine().pending, nullptr);
+  Assignment changed = record().assignment;
+  changed.expectation_digest = std::string(64, 'b');
+  put(changed);
+  before(evidence());
+  executor_->run();
+  EXPECT_EQ(verdict(), "Pending");
+  answer(evidence());
+  EXPECT_EQ(verdict(), "Healthy");
+}
+
+TEST(Expectation, IsADigestThatARecordKeeps) {
+  Assignment assignment = test_assignment();
+  EXPECT_FALSE(to_json(assignment).get_object().contains("expectationDigest"));
+  assignment.expectation_digest = std::string(64, 'c');
+  EXPECT_EQ(parse_assignment(to_json(assignment)).value().expectation_digest, assignment.expectation_digest);
+  assignment.expectation_digest = "../no-digest";
+  EXPECT_EQ(parse_assignment(to_json(assignment)).error().code, ErrorCode::invalid_argument);
+}
+
 }  // namespace
 }  // namespace bootseal::host::test

@@ -43,6 +43,9 @@ struct Assignment {
   bool vtpm = true;
   std::string signature_template;  // "MicrosoftUefiCertificateAuthority" | "MicrosoftWindows" | "None"
   OperatingSystemSettings os;
+  // SHA-256 (hex) of what attestd expects of this VM; another one means that a verdict is of the past. Empty
+  // = not told.
+  std::string expectation_digest;
   std::string request_id;  // of the power request; empty = none
   PowerAction action = PowerAction::none;
 

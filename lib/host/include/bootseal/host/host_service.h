@@ -22,6 +22,8 @@ struct HostParts {
   VmOptions options;
   // Makes the strand of a new VM.
   std::function<std::shared_ptr<Executor>()> new_strand;
+  // As VmEnvironment's.
+  std::function<void(Task)> in_background;
 };
 
 // Thread safe.

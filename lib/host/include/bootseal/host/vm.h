@@ -46,6 +46,8 @@ struct VmEnvironment {
   VmOptions options;
   std::function<void(const VmId&)> changed;  // after each change of a status; any thread, must not block
   std::function<void(const VmId&)> removed;  // when nothing of the VM is left
+  // Runs a task that may block, beside the strands.
+  std::function<void(Task)> in_background;
 };
 
 class RunEvents;
@@ -165,11 +167,20 @@ class Vm : public std::enable_shared_from_this<Vm> {
   void begin_attestation();
   void attest_now(AttestCallback done);
   void attest_after_hello();
+  // What attestd expects has changed: a verdict on what it expected before is none.
+  void attest_anew();
+  // Calls to attestd block, so they are made beside the strand; `then` runs on the strand if the question is
+  // still open.
+  template <typename T>
+  void ask_attestor(std::function<Result<T>(Attestor&)> ask, void (Vm::*then)(const Result<T>&));
+  void on_challenge(const Result<Challenge>& challenge);
+  void on_verdict(const Result<json::Value>& verdict);
   void on_evidence(std::uint64_t run, const std::string& challenge_id, const Result<json::Value>& evidence);
   void attestation_failed(const Error& error);
   void stop_attesting();
   // Ends a question to the agent that is open; who waits for its verdict is told why.
   void interrupt_attestation(std::string_view why);
+  void close_question();
   void answer_waiting(const Result<json::Value>& answer);
   // Sets a verdict of our own (Pending, Unknown), keeping the time of the last evidence.
   void set_plain_verdict(std::string_view status, std::string_view code, std::string_view severity,
@@ -216,6 +227,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   std::uint64_t boot_mark_ = 0;
   TimerId boot_timer_ = 0, serial_timer_ = 0;
   bool agent_spoke_ = false;
+  std::uint64_t question_ = 0;  // counts questions for a verdict: answers to another one are dropped
+  bool asking_ = false;         // from the challenge to the verdict
   std::string open_challenge_;  // the challenge whose evidence is waited for; empty = none
   bool had_verdict_ = false;
   std::vector<AttestCallback> waiting_for_verdict_;
