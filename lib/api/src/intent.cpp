@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "bootseal/crypto/digest.h"
 #include "bootseal/gallery/image.h"
 #include "bootseal/model/vm_size.h"
 #include "vm_reconciler.h"
@@ -71,6 +72,9 @@ Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
   intent.expectation["secureBoot"] = spec.security.secure_boot;
   intent.expectation["vtpm"] = spec.security.vtpm;
   intent.expectation["baseline"] = std::move(baseline);
+  // The host judges again when this changes.
+  intent.assignment["expectationDigest"] =
+      crypto::sha256(as_bytes(json::serialize(intent.expectation))).to_hex();
   return intent;
 }
 

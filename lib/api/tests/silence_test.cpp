@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "bootseal/base/clock.h"
+#include "bootseal/crypto/digest.h"
 #include "site.h"
 
 namespace bootseal::api::testing {
@@ -127,6 +128,9 @@ TEST_F(SilenceTest, AHealthyIsPendingAsSoonAsTheVmShouldBeSomethingElse) {
   const std::string id = vm_id("vm1");
   ASSERT_EQ(outcome(call("POST", vm("vm1") + "/deallocate")), "Succeeded");
   make_healthy("vm1", format_time(Clock::system().now()));
+  const auto digest = [&] { return std::string(host_.assignment(id)->at("expectationDigest").get_string()); };
+  const std::string before = digest();
+  EXPECT_EQ(before, crypto::sha256(as_bytes(json::serialize(attest_.expectations().at(id)))).to_hex());
   attest_.silence(true);
   const json::Object settings{{"secureBootEnabled", true}, {"vTpmEnabled", false}};
   const Reply patched = call(
@@ -135,6 +139,7 @@ TEST_F(SilenceTest, AHealthyIsPendingAsSoonAsTheVmShouldBeSomethingElse) {
   EXPECT_THAT(reason("vm1"), HasSubstr("ExpectationChanged: "));
   attest_.silence(false);
   EXPECT_EQ(outcome(patched), "Succeeded");
+  EXPECT_NE(digest(), before) << "by this the host knows it too";
   EXPECT_EQ(verdict_text("vm1"), "Pending") << "the evidence is older than the change";
   host_.judge(id, "Healthy", format_time(Clock::system().now() + std::chrono::seconds(2)));
   EXPECT_TRUE(until([&] { return verdict_text("vm1") == "Healthy"; })) << "judged again";
