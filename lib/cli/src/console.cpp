@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <thread>
 
 #include "bootseal/base/fds.h"
@@ -117,6 +118,34 @@ OutputWatch::State OutputWatch::feed(std::string_view output) {
     return tail_.find('\n', *end) != std::string::npos ? State::line_complete : State::seen;
   if (tail_.size() > kTail) tail_.erase(0, tail_.size() - kTail);
   return State::absent;
+}
+
+std::string typed_text(std::string_view text) {
+  std::string typed;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] != '\\') {
+      typed += text[at];
+      continue;
+    }
+    const char kind = at + 1 < text.size() ? text[at + 1] : '\0';
+    unsigned value = 0;
+    if (kind == 'x' && at + 3 < text.size() &&
+        std::from_chars(text.data() + at + 2, text.data() + at + 4, value, 16).ptr == text.data() + at + 4) {
+      typed += static_cast<char>(static_cast<unsigned char>(value));
+      at += 3;
+      continue;
+    }
+    constexpr std::string_view kKinds = "nrt\\";
+    constexpr std::string_view kBytes = "\n\r\t\\";
+    const std::size_t known = kind == '\0' ? std::string_view::npos : kKinds.find(kind);
+    if (known == std::string_view::npos) {
+      typed += '\\';
+      continue;
+    }
+    typed += kBytes[known];
+    ++at;
+  }
+  return typed;
 }
 
 Status run_console(net::WebSocket& socket, const ConsoleOptions& options, std::stop_token stop) {

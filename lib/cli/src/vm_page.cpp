@@ -36,7 +36,8 @@ const json::Value& view_of(const json::Value& vm) {
   return view != nullptr ? *view : kNone;
 }
 
-std::string verdict_text(const json::Value& view, TimePoint now) {
+std::string verdict_text(const json::Value& vm, const json::Value& view, TimePoint now) {
+  if (!has_vtpm(vm)) return "never attested: it has no TPM";
   const std::string status = text_at(view, {"attestation", "status"});
   if (status.empty()) return "not attested yet";
   const std::string time = text_at(view, {"attestation", "evidenceTime"});
@@ -49,13 +50,15 @@ std::string secure_boot_text(const json::Value& vm) {
   if (measured == "Enabled" || measured == "Disabled") return measured + ", as the firmware measured it";
   const std::string asked =
       text_at(vm, {"properties", "securityProfile", "uefiSettings", "secureBootEnabled"});
-  if (asked.empty()) return "off (security type Standard)";
-  return asked == "true" ? "on, not measured yet" : "off, not measured yet";
+  if (asked.empty() || text_at(vm, {"properties", "securityProfile", "securityType"}) == "Standard")
+    return "off (security type Standard)";
+  const std::string power = power_state(vm);
+  const bool will_be_measured = has_vtpm(vm) && power != "stopped" && power != "deallocated";
+  return fmt::format("{}{}", asked == "true" ? "on" : "off", will_be_measured ? ", not measured yet" : "");
 }
 
 std::string tpm_text(const json::Value& vm) {
-  const std::string asked = text_at(vm, {"properties", "securityProfile", "uefiSettings", "vTpmEnabled"});
-  if (asked != "true") return "none";
+  if (!has_vtpm(vm)) return "none";
   const std::string issuer = text_at(view_of(vm), {"vtpm", "ekCertificateIssuer"});
   return issuer.empty() ? "2.0, not made yet" : fmt::format("2.0, EK certificate issued by {}", issuer);
 }
@@ -111,6 +114,10 @@ std::vector<std::string> reasons_of(const json::Value& view) {
 
 }  // namespace
 
+bool has_vtpm(const json::Value& vm) {
+  return text_at(vm, {"properties", "securityProfile", "uefiSettings", "vTpmEnabled"}) == "true";
+}
+
 std::string power_state(const json::Value& vm) {
   const json::Value* statuses = find(vm, {"properties", "instanceView", "statuses"});
   if (statuses == nullptr || !statuses->is_array()) return {};
@@ -143,7 +150,7 @@ std::string vm_page(const json::Value& vm, TimePoint now) {
   const std::string provisioning = text_at(vm, {"properties", "provisioningState"});
   std::string status = power.empty() ? provisioning : std::string(capitalised(power));
   if (!power.empty() && provisioning != "Succeeded") status += fmt::format(" ({})", provisioning);
-  page.line("status", fmt::format("{}, {}", status, verdict_text(view, now)));
+  page.line("status", fmt::format("{}, {}", status, verdict_text(vm, view, now)));
   add_list(page, "", reasons_of(view));
   page.line("security type", text_at(vm, {"properties", "securityProfile", "securityType"}));
   page.line("Secure Boot", secure_boot_text(vm));
@@ -191,12 +198,16 @@ Table vm_table(const json::Array& vms) {
     const std::string power = power_state(vm);
     const std::string verdict = text_at(vm, {"properties", "instanceView", "attestation", "status"});
     const std::string offer = text_at(vm, {"properties", "storageProfile", "imageReference", "offer"});
+    const std::string version =
+        text_at(vm, {"properties", "storageProfile", "imageReference", "exactVersion"});
     table.rows.push_back(
         {text_at(vm, {"name"}), rest.substr(0, rest.find('/')),
          power.empty() ? text_at(vm, {"properties", "provisioningState"}) : power,
          verdict.empty() ? "-" : verdict, text_at(vm, {"properties", "securityProfile", "securityType"}),
          text_at(vm, {"properties", "hardwareProfile", "vmSize"}),
-         offer.empty() ? text_at(vm, {"properties", "storageProfile", "imageReference", "id"}) : offer});
+         offer.empty()     ? text_at(vm, {"properties", "storageProfile", "imageReference", "id"})
+         : version.empty() ? offer
+                           : offer + ":" + version});
   }
   return table;
 }

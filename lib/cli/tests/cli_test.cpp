@@ -112,6 +112,23 @@ TEST(VmPage, OfAVmThatDidNotBootSaysWhoRefusedWhat) {
   EXPECT_THAT(page, HasSubstr("Secure Boot refused it"));
 }
 
+TEST(VmPage, PromisesNoMeasurementWhereNoneWillCome) {
+  json::Value standard = vm();
+  json::Object& properties = standard.as_object()["properties"].as_object();
+  properties["securityProfile"] = json::Object{{"securityType", "Standard"}};
+  properties["instanceView"].as_object().erase("attestation");
+  const std::string page = vm_page(standard, TimePoint{});
+  EXPECT_THAT(page, HasSubstr("Running, never attested: it has no TPM"));
+  EXPECT_THAT(page, HasSubstr("off (security type Standard)"));
+  EXPECT_THAT(page, Not(HasSubstr("yet")));
+  json::Value stopped = vm();
+  json::Object& view = stopped.as_object()["properties"].as_object()["instanceView"].as_object();
+  view.erase("attestation");
+  EXPECT_THAT(vm_page(stopped, TimePoint{}), HasSubstr("on, not measured yet"));
+  view["statuses"] = json::Array{json::Object{{"code", "PowerState/stopped"}}};
+  EXPECT_THAT(vm_page(stopped, TimePoint{}), Not(HasSubstr("not measured yet")));
+}
+
 TEST(VmPage, ToleratesAnyShape) {
   for (
       const char* text :
@@ -124,7 +141,7 @@ TEST(VmPage, ToleratesAnyShape) {
 TEST(VmTable, HasARowForEachVm) {
   const Table table = vm_table({vm()});
   EXPECT_EQ(table.rows.at(0), (std::vector<std::string>{"demo", "rg1", "running", "Healthy", "TrustedLaunch",
-                                                        "Standard_B1s", "debian-12-mini"}));
+                                                        "Standard_B1s", "debian-12-mini:1.0.0"}));
 }
 
 TEST(OutputWatch, SeesATextThatComesInPieces) {
@@ -170,6 +187,15 @@ class ScriptedSocket final : public net::WebSocket {
   std::vector<std::string> output_;
   std::size_t next_ = 0;
 };
+
+TEST(TypedText, UnderstandsWhatNoShellTypesEasily) {
+  EXPECT_EQ(typed_text("ls\\n\\t\\r\\x1b\\x41\\\\n"),
+            "ls\n\t\r\x1b"
+            "A\\n");
+  EXPECT_EQ(typed_text("plain\n"), "plain\n");
+  for (const char* kept : {"printf '\\007'", "\\q", "end\\", "\\x4", "\\xzz", "\\x-1"})
+    EXPECT_EQ(typed_text(kept), kept) << kept;
+}
 
 TEST(Console, WatchesOnlyWhatComesAfterTheLog) {
   ScriptedSocket old({"READ", "Y\n"});

@@ -44,6 +44,10 @@ class OutputWatch {
   std::unique_ptr<Expression> expression_;
 };
 
+// What --send types: \n, \r, \t, \\ and \xNN become the bytes they mean; any other backslash stays for the
+// guest ("\007" of a printf there).
+std::string typed_text(std::string_view text);
+
 // Runs until Ctrl-] is typed (terminal), the pattern is seen, the time is over, `stop` is requested or the
 // console ends. Output goes to standard output as it comes. Errors: timeout with the pattern, cancelled,
 // unavailable when the console ended before the pattern was seen.

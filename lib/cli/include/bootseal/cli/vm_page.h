@@ -8,6 +8,8 @@
 
 namespace bootseal::cli {
 
+// Whether it was given a TPM; without one there is no evidence.
+bool has_vtpm(const json::Value& vm);
 // "running", "deallocated", …; empty when the host has not said anything.
 std::string power_state(const json::Value& vm);
 // The page of `bootseal vm show`: state, Secure Boot, TPM, guest state, verdict with its reasons, boot chain
