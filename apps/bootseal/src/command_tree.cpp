@@ -113,6 +113,23 @@ void CommandTree::add_image_commands() {
                 "  bootseal image list\n  bootseal image list -o json",
                 [this] { return image_list(parsed.global); });
   add_output(sub);
+
+  sub = command(*image, "show", "An image: its system, its memory, whether it has cloud-init, its boot chain",
+                "  bootseal image show debian-12-mini\n  bootseal image show debian-12:1.1.0 -o json",
+                [this] { return image_show(parsed.global, parsed.image_reference); });
+  sub->add_option("IMAGE", parsed.image_reference, "NAME (its newest version) or NAME:VERSION")
+      ->required()
+      ->type_name("");
+  add_output(sub);
+
+  sub = command(*image, "delete", "Delete an image that no VM is made from",
+                "  bootseal image delete debian-12:1.1.0\n  bootseal image delete debian-12-mini --yes",
+                [this] { return image_delete(parsed.global, parsed.image_reference, parsed.image_yes); });
+  sub->add_option("IMAGE", parsed.image_reference, "NAME:VERSION, or NAME when it has one version")
+      ->required()
+      ->type_name("");
+  sub->add_flag("-y,--yes", parsed.image_yes, "Do not ask");
+  add_output(sub);
 }
 
 void CommandTree::add_help_commands() {
@@ -134,7 +151,7 @@ void CommandTree::add_help_commands() {
                 [this] { return complete_names(parsed.complete_kind); });
   sub->add_option("KIND", parsed.complete_kind)
       ->required()
-      ->check(CLI::IsMember({"vm", "image", "recipe", "group"}).description(""));
+      ->check(CLI::IsMember({"vm", "image", "recipe", "group", "size"}).description(""));
   sub->group("");
   sub = command(app, "help-markdown", "docs/cli.md", "  bootseal help-markdown > docs/cli.md",
                 [this]() -> Status {

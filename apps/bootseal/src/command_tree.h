@@ -29,6 +29,8 @@ struct Parsed {
   VmConsoleOptions console;
   VmgsOptions vmgs;
   VmLogOptions log;
+  std::string image_reference;
+  bool image_yes = false;
   std::string list_group;
   std::string shell = "bash";
   std::string complete_kind;

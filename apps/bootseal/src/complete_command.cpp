@@ -1,6 +1,8 @@
 // What the shell's completion asks for.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "image_recipes.h"
 #include "site_access.h"
 
@@ -14,7 +16,8 @@ Result<std::vector<std::string>> names_of(const std::string& kind) {
     return recipe_names(builder);
   }
   BOOTSEAL_TRY(const auto site, open_site());
-  const std::string path = kind == "vm"      ? "/providers/Microsoft.Compute/virtualMachines"
+  const std::string path = kind == "size"    ? "/providers/Microsoft.Compute/locations/local/vmSizes"
+                           : kind == "vm"    ? "/providers/Microsoft.Compute/virtualMachines"
                            : kind == "image" ? "/providers/Bootseal.Gallery/images"
                                              : "/resourceGroups";
   BOOTSEAL_TRY(const auto answer, site->call("GET", site->subscription_path() + path));
@@ -22,6 +25,9 @@ Result<std::vector<std::string>> names_of(const std::string& kind) {
   const json::Value* list = cli::find(answer.body, {"value"});
   if (list == nullptr || !list->is_array()) return names;
   for (const json::Value& item : list->get_array()) names.push_back(cli::text_at(item, {"name"}));
+  // An image is listed once for each version.
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
 }
 

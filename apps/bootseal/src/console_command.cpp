@@ -16,7 +16,7 @@ Status vm_console(const Global& global, const VmConsoleOptions& options) {
   console.until = options.until;
   if (options.timeout_seconds)
     console.limit = std::chrono::milliseconds(static_cast<std::int64_t>(*options.timeout_seconds * 1000));
-  console.send = options.send;
+  if (options.send) console.send = cli::typed_text(*options.send);
   const bool interactive = !options.send && ::isatty(STDIN_FILENO) == 1;
   if (!interactive) {
     // A script is answered by what comes after its input, not by what the log holds from before.
@@ -31,8 +31,16 @@ Status vm_console(const Global& global, const VmConsoleOptions& options) {
     fmt::print(stderr, "\r\n");
     return left;
   }
+  const bool has_end = options.until || options.timeout_seconds;
+  if (!has_end && !global.quiet)
+    fmt::print(stderr,
+               "What the console of {} shows from now on; Ctrl-C ends this, or give --until or --timeout.\n",
+               options.vm.name);
   const cli::Interrupt interrupt;
-  return cli::run_console(*socket, console, interrupt.token());
+  Status left = cli::run_console(*socket, console, interrupt.token());
+  // Who asked for no end gets out by an interrupt.
+  if (!left && left.error().code == ErrorCode::cancelled && !has_end) return {};
+  return left;
 }
 
 }  // namespace bootseal::app

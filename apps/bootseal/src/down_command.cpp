@@ -77,7 +77,9 @@ Status down(const Global& global, const DownOptions& options) {
   BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
   const auto supervisor = running_process(paths, kSupervisor);
   std::size_t running_vms = 0;
-  if (const auto site = open_site(); site) {
+  const auto site = open_site();
+  if (!site && site.error().code == ErrorCode::permission_denied) return tl::unexpected(site.error());
+  if (site) {
     auto vms = list_vms(**site);
     if (!vms && options.stop_vms && supervisor)
       return tl::unexpected(vms.error().wrap("the VMs cannot be stopped; nothing was ended"));

@@ -50,6 +50,7 @@ struct VmCreateOptions {
   bool generate_ssh_keys = false;
   std::string custom_data;
   std::vector<std::string> tags;
+  std::string location;
   bool no_wait = false;
 };
 
@@ -79,9 +80,14 @@ Status site_status(const Global& global);
 // -- images --
 Status image_build(const Global& global, const ImageBuildOptions& options);
 Status image_list(const Global& global);
+// NAME or NAME:VERSION.
+Status image_show(const Global& global, const std::string& reference);
+// conflict when a VM is made from it.
+Status image_delete(const Global& global, const std::string& reference, bool yes);
 
 // -- for the completion --
-// The names of a kind ("vm", "image", "recipe", "group"), one a line; nothing when they cannot be had.
+// The names of a kind ("vm", "image", "recipe", "group", "size"), one a line; nothing when they cannot be
+// had.
 Status complete_names(const std::string& kind);
 
 // -- virtual machines --

@@ -75,6 +75,9 @@ inline void append_command(const CLI::App& app, const std::string& path, std::st
   for (const CLI::App* child : children_of(app)) append_command(*child, path + " " + child->get_name(), text);
 }
 
+// Of a value that is new, so that neither words nor the names of files complete it.
+inline constexpr const char* kNothing = " ";
+
 // What completes the value of an option or argument: words, or a command whose lines are the words, in
 // backquotes. Empty: the shell's own completion of file names.
 inline std::string values_of(const CLI::Option& option, const std::string& path) {
@@ -85,7 +88,10 @@ inline std::string values_of(const CLI::Option& option, const std::string& path)
   if (type == "ALGORITHM") return "AES_GCM";
   if (type == "SHELL") return "bash";
   if (type == "IMAGE") return "`bootseal complete image`";
+  if (type == "SIZE") return "`bootseal complete size`";
+  if (type == "LOCATION") return "local";
   if (type == "GROUP") return "`bootseal complete group`";
+  if (type == "NAME" && path == "bootseal vm create") return kNothing;
   if (type == "VM" || (type == "NAME" && path.starts_with("bootseal vm"))) return "`bootseal complete vm`";
   if (type == "NAME") return "`bootseal complete recipe`";
   return {};
@@ -93,6 +99,7 @@ inline std::string values_of(const CLI::Option& option, const std::string& path)
 
 // The words in the form of a shell assignment.
 inline std::string assignment(const std::string& values) {
+  if (values == kNothing) return "words=''; compopt +o default 2>/dev/null";
   if (!values.starts_with('`')) return "words='" + values + "'";
   return "words=$(" + values.substr(1, values.size() - 2) + " 2>/dev/null)";
 }

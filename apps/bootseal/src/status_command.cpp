@@ -41,8 +41,9 @@ Status site_status(const Global& global) {
   } else {
     fmt::print("Bootseal {} at {}, state in {}\n\n{}", cli::text_at(answer->body, {"version"}),
                site->profile().endpoint, paths.home.string(), table.to_text());
-    fmt::print("\n{} VMs, {} images\n", cli::text_at(answer->body, {"virtualMachines"}),
-               cli::text_at(answer->body, {"images"}));
+    const std::string vms = cli::text_at(answer->body, {"virtualMachines"});
+    const std::string images = cli::text_at(answer->body, {"images"});
+    fmt::print("\n{} VM{}, {} image{}\n", vms, vms == "1" ? "" : "s", images, images == "1" ? "" : "s");
     if (const json::Value* hosts = cli::find(answer->body, {"hosts"});
         hosts != nullptr && hosts->is_array()) {
       for (const json::Value& host : hosts->get_array()) {

@@ -10,6 +10,7 @@
 
 #include "bootseal/cli/progress.h"
 #include "bootseal/log/log.h"
+#include "listen_address.h"
 #include "site_access.h"
 #include "site_setup.h"
 #include "supervisor.h"
@@ -120,7 +121,11 @@ void print_what_next(const Global& global, const Paths& paths) {
   const bool has_image = std::filesystem::is_directory(paths.images(), error) &&
                          !std::filesystem::is_empty(paths.images(), error);
   if (!has_image) fmt::print("  bootseal image build debian-12-mini\n");
-  fmt::print("  bootseal vm create --name demo --image debian-12-mini\n  bootseal status\n");
+  const bool has_vm =
+      std::filesystem::is_directory(paths.home / "vms", error) &&
+      std::filesystem::directory_iterator(paths.home / "vms", error) != std::filesystem::directory_iterator();
+  fmt::print("  bootseal {}\n  bootseal status\n",
+             has_vm ? "vm list" : "vm create --name demo --image debian-12-mini");
 }
 
 Status report_to(int fd, const std::string& line) {
@@ -160,6 +165,7 @@ Status up(const Global& global, const UpOptions& options) {
     return fail(ErrorCode::unsupported,
                 fmt::format("this machine lacks what Bootseal needs:\n  {}", fmt::join(missing, "\n  ")));
   }
+  BOOTSEAL_TRY_STATUS(check_listen_address(paths));
   BOOTSEAL_TRY_STATUS(make_folders(paths));
   if (options.foreground) {
     // A person reads the steps; what goes to a journal gets every event.

@@ -8,6 +8,7 @@
 #include "bootseal/base/fds.h"
 #include "bootseal/cli/progress.h"
 #include "bootseal/cli/vm_page.h"
+#include "installed_images.h"
 #include "site_access.h"
 #include "ssh_key.h"
 
@@ -112,6 +113,60 @@ Result<json::Object> os_profile(const Global& global, const VmCreateOptions& opt
   return os;
 }
 
+constexpr std::string_view kLocation = "local";
+
+// What the options say against each other, in the words that were typed.
+Status check_create_options(const VmCreateOptions& options) {
+  if (!options.location.empty() && options.location != kLocation)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("there is no location '{}': this site's is '{}' (and may be left out)",
+                            options.location, kLocation));
+  if (options.security_type == "Standard" && (options.secure_boot || options.vtpm))
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} is not possible with --security-type Standard, which has neither Secure Boot "
+                            "nor a vTPM; leave one of the two out",
+                            options.secure_boot ? "--enable-secure-boot" : "--enable-vtpm"));
+  const char* for_cloud_init = !options.admin_username.empty() ? "--admin-username"
+                               : !options.ssh_keys.empty()     ? "--ssh-key-values"
+                               : options.generate_ssh_keys     ? "--generate-ssh-keys"
+                               : !options.custom_data.empty()  ? "--custom-data"
+                                                               : nullptr;
+  if (for_cloud_init == nullptr) return {};
+  BOOTSEAL_TRY(const Paths paths, Paths::from_environment());
+  const auto images = find_installed(paths, options.image);
+  if (images.empty() || cli::text_at(images.front().manifest, {"cloudInit"}) != "false") return {};
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("the image '{}' has no cloud-init, so {} would do nothing; leave it out, or take an "
+                  "image such as debian-12",
+                  options.image, for_cloud_init));
+}
+
+// exhausted when the site says that no host has the memory of the size. What it does not say is left to it.
+Status check_memory(cli::SiteClient& site, const std::string& size) {
+  const auto status = site.call("GET", "/bootseal/status");
+  const auto sizes =
+      site.call("GET", site.subscription_path() + "/providers/Microsoft.Compute/locations/local/vmSizes");
+  if (!status || !sizes) return {};
+  const json::Value* hosts = cli::find(status->body, {"hosts"});
+  const json::Value* list = cli::find(sizes->body, {"value"});
+  if (hosts == nullptr || !hosts->is_array() || hosts->get_array().empty() || list == nullptr ||
+      !list->is_array())
+    return {};
+  const auto number = [](const std::string& text) { return std::strtoull(text.c_str(), nullptr, 10); };
+  unsigned long long most = 0;
+  for (const json::Value& host : hosts->get_array())
+    most = std::max(most, number(cli::text_at(host, {"memoryMiB"})));
+  for (const json::Value& one : list->get_array()) {
+    const unsigned long long needed = number(cli::text_at(one, {"memoryInMB"}));
+    if (cli::text_at(one, {"name"}) != size || most == 0 || needed <= most) continue;
+    return fail(ErrorCode::exhausted, fmt::format("the size {} needs {} MiB of memory, this host has {} MiB; "
+                                                  "give a smaller --size",
+                                                  size, needed, most));
+  }
+  return {};
+}
+
 Result<json::Object> create_body(const Global& global, const VmCreateOptions& options) {
   json::Object tags;
   for (const std::string& tag : options.tags) {
@@ -172,8 +227,10 @@ Result<json::Value> run_action(const Global& global, cli::SiteClient& site, cons
 }  // namespace
 
 Status vm_create(const Global& global, const VmCreateOptions& options) {
+  BOOTSEAL_TRY_STATUS(check_create_options(options));
   BOOTSEAL_TRY(const json::Object body, create_body(global, options));
   BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY_STATUS(check_memory(*site, options.size));
   BOOTSEAL_TRY_STATUS(ensure_group(*site, options.vm.group));
   auto answer =
       site->call("PUT", site->vm_path(options.vm.group, options.vm.name), body, {{"If-None-Match", "*"}});
@@ -197,9 +254,11 @@ Status vm_create(const Global& global, const VmCreateOptions& options) {
   if (options.no_wait) {
     fmt::print("{} is being created. See how it is: {}\n", options.vm.name, show_command(options.vm));
   } else {
-    fmt::print(
-        "{} is running. Its boot is attested when its guest has come up:\n  {}\n  bootseal vm console {}{}\n",
-        options.vm.name, show_command(options.vm), options.vm.name, group_flag(options.vm));
+    const bool is_attested = options.security_type != "Standard" && options.vtpm.value_or(true);
+    fmt::print("{} is running. {}:\n  {}\n  bootseal vm console {}{}\n", options.vm.name,
+               is_attested ? "Its boot is attested when its guest has come up"
+                           : "Without a vTPM its boot is not attested",
+               show_command(options.vm), options.vm.name, group_flag(options.vm));
   }
   return {};
 }
@@ -288,6 +347,10 @@ Status vm_delete(const Global& global, const VmActionOptions& options) {
 Status vm_attest(const Global& global, const VmActionOptions& options) {
   BOOTSEAL_TRY(const auto site, open_site());
   BOOTSEAL_TRY(const json::Value vm, get_vm(*site, options.vm));
+  if (!cli::has_vtpm(vm))
+    return fail(
+        ErrorCode::conflict,
+        fmt::format("'{}' has no vTPM, so it gives no evidence and is never attested", options.vm.name));
   BOOTSEAL_TRY_STATUS(refuse_stopped(vm, options.vm, "only a running VM gives evidence"));
   BOOTSEAL_TRY(const json::Value verdict,
                run_action(global, *site, options, "attest", nullptr, "",

@@ -94,6 +94,8 @@ void CommandTree::add_vm_create(CLI::App& vm) {
   sub->add_option("--custom-data", options.custom_data,
                   "cloud-init user data, or a file that holds it (PATH or @PATH)")
       ->type_name("DATA");
+  sub->add_option("-l,--location", options.location, "As az has it; this site's location is local")
+      ->type_name("LOCATION");
   sub->add_option("--tags", options.tags, "NAME=VALUE (repeatable)")->type_name("TAG");
   sub->add_flag("--no-wait", options.no_wait, "Do not wait until it runs");
   add_output(sub);
@@ -172,12 +174,12 @@ void CommandTree::add_vm_commands() {
 
   sub = command(*vm, "console", "The serial console; Ctrl-] leaves",
                 "  bootseal vm console demo\n"
-                "  printf 'uname -r\n' | bootseal vm console demo --until '[0-9]+-cloud' --timeout 60\n"
+                "  printf 'uname -r\\n' | bootseal vm console demo --until '[0-9]+-cloud' --timeout 60\n"
                 "  bootseal vm console demo --until 'login:' --timeout 300 </dev/null",
                 on_vm(parsed.console.vm, [this] { return vm_console(parsed.global, parsed.console); }));
   add_vm_name(sub, parsed.console.vm);
   sub->add_option("--send", parsed.console.send,
-                  "Type this instead of standard input; a new line in it is Enter")
+                  "Type this instead of standard input; \\n (Enter), \\r, \\t, \\xNN and \\\\ are understood")
       ->type_name("TEXT");
   sub->add_option("--until", parsed.console.until,
                   "End at the line that holds this text or matches this extended regular expression")

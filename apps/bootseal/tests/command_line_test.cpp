@@ -1,7 +1,9 @@
 // The program as people run it, without a site.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,8 +45,15 @@ class CommandLineTest : public ::testing::Test {
 };
 
 std::vector<std::vector<std::string>> all_commands() {
-  std::vector<std::vector<std::string>> commands = {
-      {"up"}, {"down"}, {"status"}, {"version"}, {"completion"}, {"image", "build"}, {"image", "list"}};
+  std::vector<std::vector<std::string>> commands = {{"up"},
+                                                    {"down"},
+                                                    {"status"},
+                                                    {"version"},
+                                                    {"completion"},
+                                                    {"image", "build"},
+                                                    {"image", "list"},
+                                                    {"image", "show"},
+                                                    {"image", "delete"}};
   for (const char* name : {"create", "list", "show", "start", "stop", "restart", "deallocate", "kill",
                            "delete", "attest", "reset-guest-state", "console", "log"}) {
     commands.push_back({"vm", name});
@@ -100,7 +109,16 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
       {{"vm", "shw", "web"},
        2,
        "unknown command 'shw'; did you mean 'show'? for help run: bootseal vm --help"},
-      {{"image", "delete", "x"}, 2, "unknown command 'delete'; for help run: bootseal image --help"},
+      {{"image", "remove", "x"}, 2, "unknown command 'remove'; for help run: bootseal image --help"},
+      {{"image", "delete", "x"}, 3, "there is no image 'x' here"},
+      {{"image", "show", "x:1.0.0"}, 3, "there is no image 'x:1.0.0' here"},
+      {{"vm", "create", "-n", "x", "--image", "i", "--location", "westeurope"},
+       2,
+       "there is no location 'westeurope': this site's is 'local'"},
+      {{"vm", "create", "-n", "x", "--image", "i", "--security-type", "Standard", "--enable-secure-boot",
+        "true"},
+       2,
+       "--enable-secure-boot is not possible with --security-type Standard"},
       {{"vm", "show", "web", "--outptu", "json"}, 2, "unknown option '--outptu'; did you mean '--output'?"},
       {{"vm", "show", "web", "x"}, 2, "unexpected argument 'x'"},
       {{"vm", "create", "--name", "we b!", "--image", "i"}, 2, "the name 'we b!' is invalid: "},
@@ -191,6 +209,42 @@ TEST_F(CommandLineTest, AnImageThatCannotBeBuiltIsRefusedBeforeAnyStep) {
   }
 }
 
+TEST_F(CommandLineTest, ImagesAreShownAndDeletedByVersion) {
+  for (const std::string version : {"1.0.0", "1.10.0", "1.9.0"}) {
+    ASSERT_TRUE(std::filesystem::create_directories(home_ / "images/small" / version));
+    ASSERT_TRUE(replace_file(home_ / "images/small" / version / "manifest.json",
+                             as_bytes(R"({"osName":"Small OS","cloudInit":false})"), 0644));
+  }
+  const std::string shown = run({"image", "show", "small"}).standard_output;
+  EXPECT_THAT(shown, HasSubstr("1.10.0"));
+  EXPECT_THAT(shown, HasSubstr("it has no cloud-init"));
+  EXPECT_THAT(run({"image", "delete", "small", "--yes"}).standard_error, HasSubstr("1.10.0, 1.9.0, 1.0.0"));
+  EXPECT_THAT(run({"image", "delete", "small:1.9.0"}).standard_error, HasSubstr("--yes"));
+  EXPECT_EQ(run({"image", "delete", "small:1.9.0", "--yes"}).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(home_ / "images/small/1.9.0"));
+  EXPECT_TRUE(std::filesystem::exists(home_ / "images/small/1.10.0"));
+  // A site with VMs that cannot be asked about them keeps its images.
+  ASSERT_TRUE(std::filesystem::create_directories(home_ / "vms/one"));
+  EXPECT_EQ(run({"image", "delete", "small:1.0.0", "--yes"}).exit_code, 3);
+  EXPECT_TRUE(std::filesystem::exists(home_ / "images/small/1.0.0"));
+}
+
+TEST_F(CommandLineTest, WhatOnlyCloudInitTakesIsRefusedForAnImageWithoutIt) {
+  ASSERT_TRUE(std::filesystem::create_directories(home_ / "images/small/1.0.0"));
+  ASSERT_TRUE(
+      replace_file(home_ / "images/small/1.0.0/manifest.json", as_bytes(R"({"cloudInit":false})"), 0644));
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{"--admin-username", "ops", "--generate-ssh-keys"},
+        {"--custom-data", "#cloud-config"}}) {
+    std::vector<std::string> arguments = {"vm", "create", "-n", "x", "--image", "small"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandOutput refused = run(arguments);
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_THAT(refused.standard_error,
+                HasSubstr("the image 'small' has no cloud-init, so " + more.front() + " would do nothing"));
+  }
+}
+
 TEST_F(CommandLineTest, TheVersionIsThereAsACommandAndAsAnOption) {
   const CommandOutput option = run({"--version"});
   EXPECT_EQ(option.exit_code, 0);
@@ -247,6 +301,43 @@ TEST_F(CommandLineTest, UpNamesWhatTheMachineLacks) {
   EXPECT_TRUE(std::filesystem::is_empty(home_)) << "a refused start leaves nothing";
 }
 
+TEST_F(CommandLineTest, AnAddressThatCannotBeListenedOnIsRefusedBeforeAnythingIsMade) {
+  ASSERT_TRUE(make_folder(home_ / "bin"));
+  for (const char* name : {"vaultd", "attestd", "hostd", "controld", "guestd"})
+    ASSERT_TRUE(
+        replace_file(home_ / "bin" / (std::string("bootseal-") + name), as_bytes("#!/bin/sh\n"), 0755));
+  const UniqueFd taken(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(taken.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(taken.get(), 1), 0);
+  ASSERT_EQ(::getsockname(taken.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string busy = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  const struct {
+    std::string listen;
+    int exit_code;
+    const char* says;
+  } cases[] = {{"8443", 2, "is not ADDRESS:PORT"},
+               {"127.0.0.1:http", 2, "is not ADDRESS:PORT"},
+               {"127.0.0.1:65536", 2, "is not ADDRESS:PORT"},
+               {"somewhere:8443", 2, "is not ADDRESS:PORT"},
+               {busy, 5, "is in use by another program"}};
+  for (const auto& one : cases) {
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, "up"};
+    command.environment = std::map<std::string, std::string>{{"BOOTSEAL_HOME", home_ / "site"},
+                                                             {"BOOTSEAL_BIN", home_ / "bin"},
+                                                             {"BOOTSEAL_LISTEN", one.listen},
+                                                             {"PATH", "/usr/bin:/bin"}};
+    const CommandOutput output = run_command(command, {}, std::chrono::seconds(30)).value();
+    EXPECT_EQ(output.exit_code, one.exit_code) << one.listen << output.standard_error;
+    EXPECT_THAT(output.standard_error, HasSubstr(one.says)) << one.listen;
+    EXPECT_FALSE(std::filesystem::exists(home_ / "site"));
+  }
+}
+
 TEST_F(CommandLineTest, BashCompletesCommandsAndOptions) {
   const auto complete = [&](const std::string& words, int index) {
     Command command;
@@ -282,6 +373,9 @@ TEST_F(CommandLineTest, BashCompletesTheNamesOfVmsImagesAndRecipes) {
   EXPECT_EQ(complete("bootseal vm start -n vm-t", 4), "vm-two\n");
   EXPECT_EQ(complete("bootseal vm create --image ''", 4), "image-one image-two\n");
   EXPECT_EQ(complete("bootseal vm list -g ''", 4), "group-one group-two\n");
+  EXPECT_EQ(complete("bootseal vm create --size ''", 4), "size-one size-two\n");
+  EXPECT_EQ(complete("bootseal image delete im", 3), "image-one image-two\n");
+  EXPECT_EQ(complete("bootseal vm create --name ''", 4), "\n") << "a new name";
   EXPECT_EQ(complete("bootseal image build r", 3), "recipe-one recipe-two\n");
 }
 
