@@ -2,6 +2,7 @@
 // tell, one of each kind waits, and one task on the strand hears them all.
 #pragma once
 
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -37,6 +38,10 @@ class RunEvents {
   void end_machine();
 
   WaitingEvents take();
+
+  // Strand only: when the run's memory was last dumped for a diagnosis, and since when one waits for another
+  // virtual machine's.
+  std::optional<std::chrono::steady_clock::time_point> last_dump, dump_waits_since;
 
  private:
   template <typename Change>

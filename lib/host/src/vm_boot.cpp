@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <mutex>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/host/qemu_command.h"
@@ -14,11 +15,16 @@
 #include "bootseal/sandbox/sandbox.h"
 #include "bootseal/uefi/boot_diagnosis.h"
 #include "display_text.h"
+#include "run_events.h"
 
 namespace bootseal::host {
 namespace {
 
 constexpr std::chrono::milliseconds kSerialCheckDelay{250};
+// A guest decides how often it resets and how its boot looks, so hostd decides how often its memory is
+// dumped.
+constexpr std::chrono::seconds kDumpInterval{60};
+constexpr std::chrono::seconds kDumpPatience{30};  // for the dump of another virtual machine
 constexpr std::uint64_t kRoomToSpare = std::uint64_t{64} << 20;
 
 // The guest's memory in the file that QEMU wrote. QEMU's uid owns the file and its folder and may still hold
@@ -145,14 +151,33 @@ bool Vm::has_room_for_dump(const Record& record) const {
 void Vm::diagnose() {
   const auto running = machine();
   if (!watching_boot_ || !running) return;
+  // One dump at a time on this host: the room that was seen to be free is this one's.
+  static std::mutex one_dump;
+  std::unique_lock dumping(one_dump, std::try_to_lock);
+  const auto moment = std::chrono::steady_clock::now();
+  if (!dumping) {
+    if (!run_events_->dump_waits_since) run_events_->dump_waits_since = moment;
+    if (moment - *run_events_->dump_waits_since < kDumpPatience) {
+      drop_timer(serial_timer_);
+      serial_timer_ = post_after(kSerialCheckDelay, &Vm::diagnose);
+      return;
+    }
+  }
+  run_events_->dump_waits_since.reset();
   stop_watching_boot();
   const Record now = record();
   const std::filesystem::path dump_file = paths_.memory_dump();
   ::unlink(dump_file.c_str());
   const Status dumped = [&]() -> Status {
+    if (!dumping)
+      return fail(ErrorCode::exhausted, "the memory of another virtual machine is still being looked at");
+    if (run_events_->last_dump && moment - *run_events_->last_dump < kDumpInterval)
+      return fail(ErrorCode::exhausted,
+                  fmt::format("its memory was looked at less than {} s ago", kDumpInterval.count()));
     if (!has_room_for_dump(now))
       return fail(ErrorCode::exhausted,
                   fmt::format("there is no room for a memory dump in {}", paths_.run_folder.native()));
+    run_events_->last_dump = moment;
     BOOTSEAL_TRY_STATUS(running->pause());
     return running->dump_memory(dump_file);
   }();
@@ -172,6 +197,7 @@ void Vm::diagnose() {
     }
   }
   ::unlink(dump_file.c_str());
+  if (dumping) dumping.unlock();
   uefi::BootDiagnosis diagnosis = uefi::diagnose_boot(serial, findings, agent_spoke_);
   // Names of files come from the guest's memory and its console.
   diagnosis.file = display_text(diagnosis.file, 300);

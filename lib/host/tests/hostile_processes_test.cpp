@@ -67,6 +67,18 @@ TEST_F(VmTest, WhatAMachineToldBeforeItsEndDoesNotHoldUpTheAnswerToItsKill) {
   EXPECT_EQ(changes_, changes);
 }
 
+TEST_F(VmTest, AGuestThatResetsAfterEachDiagnosisIsDumpedOnceInAWhile) {
+  start();
+  for (int i = 0; i < 5; ++i) {
+    executor_->advance(environment_.options.boot_deadline);
+    ASSERT_EQ(outcome(), "DidNotBoot");
+    machine().events.reset();
+    executor_->run();
+  }
+  EXPECT_EQ(script_.count("machine.dump"), 1);
+  EXPECT_EQ(record().power, PowerState::running);
+}
+
 // The far end of a Unix socket in a run folder.
 class Flood : public testing::Test {
  protected:
