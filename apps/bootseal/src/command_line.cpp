@@ -60,6 +60,12 @@ class CommandLine {
       where = where->get_subcommands().front();
     const std::vector<std::string> unknown = where->remaining();
     const std::string help = fmt::format("for help run: {} --help", full_name(where));
+    if (unknown.empty() && !reference_detail::children_of(*where).empty()) {
+      std::string commands;
+      for (const CLI::App* child : reference_detail::children_of(*where))
+        commands += (commands.empty() ? "" : ", ") + child->get_name();
+      return fmt::format("a command is missing; there are: {}; {}", commands, help);
+    }
     if (unknown.empty()) return fmt::format("{}; {}", cli::printable(error.what()), help);
     const std::string word = cli::printable(unknown.front());
     std::vector<std::string> known;

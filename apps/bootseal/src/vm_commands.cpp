@@ -316,6 +316,10 @@ Status vm_power(const Global& global, const VmActionOptions& options, const std:
       std::find_if(std::begin(kWords), std::end(kWords), [&](const Words& w) { return action == w.action; });
   BOOTSEAL_CHECK(words != std::end(kWords));
   BOOTSEAL_TRY(const auto site, open_site());
+  BOOTSEAL_TRY(const json::Value before, get_vm(*site, options.vm));
+  const std::string power = cli::power_state(before);
+  const bool is_so_already = (action == "start" && power == "running") ||
+                             ((action == "stop" || action == "kill") && power == "stopped");
   BOOTSEAL_TRY_STATUS(run_action(global, *site, options, words->path, nullptr, words->query,
                                  fmt::format("{} {}", words->doing, options.vm.name)));
   if (global.format == cli::Format::json) {
@@ -324,7 +328,7 @@ Status vm_power(const Global& global, const VmActionOptions& options, const std:
   } else if (!global.quiet && options.no_wait) {
     fmt::print("{} {}. See how it is: {}\n", options.vm.name, words->asked, show_command(options.vm));
   } else if (!global.quiet) {
-    fmt::print("{} {}\n", options.vm.name, words->done);
+    fmt::print("{} {}{}\n", options.vm.name, words->done, is_so_already ? " already" : "");
   }
   return {};
 }

@@ -102,7 +102,10 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
     int exit_code;
     const char* says;
   } cases[] = {
-      {{}, 2, "subcommand"},
+      {{}, 2, "a command is missing; there are: up, down, status, image, vm, vmgs, version, completion; for"},
+      {{"image"},
+       2,
+       "a command is missing; there are: build, list, show, delete; for help run: bootseal image"},
       {{"dance"}, 2, "unknown command 'dance'; for help run: bootseal --help"},
       {{"help"}, 2, "unknown command 'help'"},
       {{"VM", "list"}, 2, "unknown command 'VM'; did you mean 'vm'? for help run: bootseal --help"},
@@ -280,6 +283,20 @@ TEST_F(CommandLineTest, ASiteThatIsDownIsSaidToBeDown) {
     EXPECT_EQ(output.exit_code, 8);
     EXPECT_EQ(output.standard_error,
               "error: Bootseal is not running here (" + home_.string() + "); start it with: bootseal up\n");
+  }
+}
+
+TEST_F(CommandLineTest, AHomeThatIsNoFolderIsOneClearError) {
+  ASSERT_TRUE(replace_file(home_ / "file", as_bytes("x"), 0644));
+  for (const std::string name : {"up", "down", "status"}) {
+    Command command;
+    command.arguments = {BOOTSEAL_PROGRAM, name};
+    command.environment =
+        std::map<std::string, std::string>{{"BOOTSEAL_HOME", home_ / "file"}, {"PATH", "/usr/bin:/bin"}};
+    const CommandOutput output = run_command(command, {}, std::chrono::seconds(30)).value();
+    EXPECT_EQ(output.exit_code, 2) << name;
+    EXPECT_EQ(output.standard_error, "error: " + (home_ / "file").string() +
+                                         " is no folder; set BOOTSEAL_HOME to the folder of the site\n");
   }
 }
 

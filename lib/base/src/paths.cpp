@@ -39,11 +39,18 @@ Result<Paths> Paths::from_environment() {
   } else {
     BOOTSEAL_TRY(paths.home, default_home());
   }
+  std::error_code error;
+  if (const auto kind = std::filesystem::status(paths.home, error).type();
+      kind != std::filesystem::file_type::directory &&
+      std::filesystem::exists(std::filesystem::file_status(kind)) &&
+      kind != std::filesystem::file_type::unknown)
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("{} is no folder; set BOOTSEAL_HOME to the folder of the site", paths.home.string()));
   BOOTSEAL_TRY(const auto run, absolute_from("BOOTSEAL_RUN"));
   paths.run =
       run ? *run : (::geteuid() == 0 && !home ? std::filesystem::path("/run/bootseal") : paths.home / "run");
   BOOTSEAL_TRY(const auto programs, absolute_from("BOOTSEAL_BIN"));
-  std::error_code error;
   paths.programs =
       programs ? *programs : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   BOOTSEAL_TRY(const auto data, absolute_from("BOOTSEAL_SHARE"));
