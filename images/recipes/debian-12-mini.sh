@@ -3,7 +3,7 @@
 
 recipe_programs=(cpio gzip modinfo strip readelf)
 recipe_steps=5
-recipe_work_mib=384 recipe_result_mib=64
+recipe_work_mib=256 recipe_result_mib=64
 # Nothing in it writes to its disk, so no update changes its initrd or its command line.
 immutable=yes
 # The seed may be ISO 9660 or FAT, which wants its character sets.

@@ -66,7 +66,7 @@ TEST(BuildImage, TooLittleSpaceIsSaidBeforeTheFirstStep) {
                        {"PATH", folder.string() + ":/usr/sbin:/usr/bin:/sbin:/bin"}}});
   ASSERT_TRUE(output);
   EXPECT_EQ(output->exit_code, 11);
-  EXPECT_THAT(output->standard_error, HasSubstr("debian-12-mini needs about 384 MiB in "));
+  EXPECT_THAT(output->standard_error, HasSubstr("debian-12-mini needs about 256 MiB in "));
   EXPECT_THAT(output->standard_error, HasSubstr("(/mnt/full) has 10 MiB free"));
   EXPECT_THAT(output->standard_error, Not(HasSubstr("[1/")));
   EXPECT_TRUE(std::filesystem::is_empty(folder / "out")) << "the work is gone";
