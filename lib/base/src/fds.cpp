@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 namespace bootseal {
 namespace {
@@ -234,8 +235,9 @@ Status send_with_fd(int socket, ByteSpan data, int fd) {
 
 Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
   ReceivedWithFd received;
-  received.data.resize(maximum);
-  iovec part{received.data.data(), maximum};
+  // not zeroed, which would cost more than the call
+  const auto space = std::make_unique_for_overwrite<std::byte[]>(maximum);
+  iovec part{space.get(), maximum};
   constexpr std::size_t kMostFds = 4;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMostFds)] = {};
   msghdr message{};
@@ -248,7 +250,7 @@ Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
     got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0) return fail_errno(errno, "receiving");
-  received.data.resize(static_cast<std::size_t>(got));
+  received.data.assign(space.get(), space.get() + got);
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
