@@ -6,6 +6,7 @@
 // and no footer.
 #include <algorithm>
 
+#include "../src/device_view.h"
 #include "../src/format.h"
 #include "bootseal/vmgs/repair.h"
 
@@ -18,19 +19,6 @@ constexpr std::uint8_t kFixChecksums = 1;
 constexpr std::uint8_t kFixFooter = 2;
 constexpr std::uint8_t kLargeSectors = 4;
 constexpr FileId kFile{30};
-
-class Borrowed final : public Device {
- public:
-  explicit Borrowed(MemoryDevice& device) : device_(&device) {}
-  [[nodiscard]] std::uint64_t size() const override { return device_->size(); }
-  [[nodiscard]] std::uint32_t sector_size() const override { return device_->sector_size(); }
-  Status read(std::uint64_t offset, MutableByteSpan data) override { return device_->read(offset, data); }
-  Status write(std::uint64_t offset, ByteSpan data) override { return device_->write(offset, data); }
-  Status flush() override { return device_->flush(); }
-
- private:
-  MemoryDevice* device_;
-};
 
 Bytes key() {
   Bytes bytes;
@@ -72,7 +60,7 @@ MemoryDevice build(ByteSpan input) {
 Result<Store> open(MemoryDevice& device) {
   const Container container =
       device.sector_size() == kSmallSectorSize ? Container::fixed_vhd : Container::raw;
-  BOOTSEAL_TRY(Store store, Store::open(std::make_unique<Borrowed>(device), container));
+  BOOTSEAL_TRY(Store store, Store::open(std::make_unique<DeviceView>(device), container));
   if (store.info().encrypted) BOOTSEAL_TRY_STATUS(store.unlock(key()));
   return store;
 }
