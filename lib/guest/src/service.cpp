@@ -77,7 +77,7 @@ Status Service::run() {
   while (!stopped_) {
     BOOTSEAL_TRY_STATUS(wait());
     const Time now = std::chrono::steady_clock::now();
-    if (events_of(options_.signals.get()) != 0) {
+    if (polled_.events_of(options_.signals.get()) != 0) {
       stop();
       break;
     }
@@ -95,32 +95,18 @@ Status Service::run() {
 
 Status Service::wait() {
   polled_.clear();
-  const auto watch = [&](int fd, bool input, bool output) {
-    const int events = (input ? POLLIN : 0) | (output ? POLLOUT : 0);
-    polled_.push_back({fd, static_cast<short>(events), 0});
-  };
-  const auto watch_client = [&](const Connection& client, bool input) {
-    watch(client.fd(), input, !client.output().empty());
-  };
-  watch(options_.signals.get(), true, false);
-  watch(options_.tpm_listener.get(), true, false);
-  if (nbd_.size() < kMaxNbdClients) watch(options_.nbd_listener.get(), true, false);
-  if (management_.size() < kMaxManagementClients) watch(options_.management_listener.get(), true, false);
-  if (control_) watch_client(control_->connection, control_->connection.output().size() < kMaxTpmOutput);
-  if (data_) watch_client(data_->connection, data_->connection.output().size() < kMaxTpmOutput);
+  polled_.watch(options_.signals.get(), true, false);
+  polled_.watch(options_.tpm_listener.get(), true, false);
+  if (nbd_.size() < kMaxNbdClients) polled_.watch(options_.nbd_listener.get(), true, false);
+  if (management_.size() < kMaxManagementClients)
+    polled_.watch(options_.management_listener.get(), true, false);
+  if (control_) polled_.watch(control_->connection, control_->connection.output().size() < kMaxTpmOutput);
+  if (data_) polled_.watch(data_->connection, data_->connection.output().size() < kMaxTpmOutput);
   for (const NbdClient& client : nbd_)
-    watch_client(client.connection, client.connection.output().size() <= NbdSession::kOutputLimit);
-  for (const ManagementClient& client : management_) watch_client(client.connection, true);
+    polled_.watch(client.connection, client.connection.output().size() <= NbdSession::kOutputLimit);
+  for (const ManagementClient& client : management_) polled_.watch(client.connection, true);
 
-  for (;;) {
-    int limit = -1;
-    if (const auto deadline = next_deadline()) {
-      const auto left = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now()).count();
-      limit = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000));
-    }
-    if (::poll(polled_.data(), polled_.size(), limit) >= 0) return {};
-    if (errno != EINTR) return fail_errno(errno, "waiting for QEMU and hostd");
-  }
+  return polled_.wait(next_deadline(), "waiting for QEMU and hostd");
 }
 
 std::optional<Service::Time> Service::next_deadline() const {
@@ -133,16 +119,10 @@ std::optional<Service::Time> Service::next_deadline() const {
   return next;
 }
 
-short Service::events_of(int fd) const {
-  const auto found =
-      std::find_if(polled_.begin(), polled_.end(), [&](const pollfd& entry) { return entry.fd == fd; });
-  return found == polled_.end() ? short{0} : found->revents;
-}
-
 void Service::serve_data(Time now) {
   if (!data_) return;
   bool alive = true;
-  if ((events_of(data_->connection.fd()) & ~POLLOUT) != 0) {
+  if (polled_.has_input(data_->connection)) {
     const auto received = data_->connection.receive();
     alive = received.has_value();
     if (alive) data_->session.receive(received->data, now, data_->connection.output());
@@ -155,7 +135,7 @@ void Service::serve_data(Time now) {
 void Service::serve_control() {
   if (!control_) return;
   bool alive = true;
-  if ((events_of(control_->connection.fd()) & ~POLLOUT) != 0) {
+  if (polled_.has_input(control_->connection)) {
     auto received = control_->connection.receive();
     alive = received.has_value();
     if (alive)
@@ -209,7 +189,7 @@ void Service::serve_nbd(Time now) {
   for (auto client = nbd_.begin(); client != nbd_.end();) {
     Connection& connection = client->connection;
     bool alive = true;
-    if ((events_of(connection.fd()) & ~POLLOUT) != 0) {
+    if (polled_.has_input(connection)) {
       const auto received = connection.receive();
       alive = received.has_value();
       if (alive) client->session.receive(received->data, now, connection.output());
@@ -233,7 +213,7 @@ void Service::serve_nbd(Time now) {
 void Service::serve_management() {
   for (auto client = management_.begin(); client != management_.end();) {
     bool alive = true;
-    if ((events_of(client->connection.fd()) & ~POLLOUT) != 0) {
+    if (polled_.has_input(client->connection)) {
       const auto received = client->connection.receive();
       alive = received && client->lines.append(received->data);
       while (alive) {
@@ -252,7 +232,7 @@ void Service::serve_management() {
 }
 
 void Service::accept_clients() {
-  if (events_of(options_.tpm_listener.get()) != 0) {
+  if (polled_.events_of(options_.tpm_listener.get()) != 0) {
     // One client at a time; a second one is turned away at once, so that it does not wait for an answer.
     while (auto socket = accept_client(options_.tpm_listener.get())) {
       if (control_) continue;
@@ -260,13 +240,14 @@ void Service::accept_clients() {
           ControlClient{Connection(*std::move(socket)), TpmControlSession(engine_, *this)});
     }
   }
-  if (events_of(options_.nbd_listener.get()) != 0 && nbd_.size() < kMaxNbdClients) {
+  if (polled_.events_of(options_.nbd_listener.get()) != 0 && nbd_.size() < kMaxNbdClients) {
     if (auto socket = accept_client(options_.nbd_listener.get())) {
       nbd_.push_back({Connection(*std::move(socket)), NbdSession(flash_)});
       append(nbd_.back().connection.output(), NbdSession::greeting());
     }
   }
-  if (events_of(options_.management_listener.get()) != 0 && management_.size() < kMaxManagementClients) {
+  if (polled_.events_of(options_.management_listener.get()) != 0 &&
+      management_.size() < kMaxManagementClients) {
     if (auto socket = accept_client(options_.management_listener.get())) {
       const auto peer = peer_credentials(socket->get());
       if (peer && (peer->uid == 0 || peer->uid == management_uid_)) {
@@ -350,12 +331,10 @@ void Service::send_the_rest() {
     management_.remove_if([](ManagementClient& client) {
       return !client.connection.send_pending() || client.connection.output().empty();
     });
-    const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    if (management_.empty() || left <= 0) return;
+    if (management_.empty() || std::chrono::steady_clock::now() >= deadline) return;
     polled_.clear();
-    for (const ManagementClient& client : management_)
-      polled_.push_back({client.connection.fd(), POLLOUT, 0});
-    if (::poll(polled_.data(), polled_.size(), static_cast<int>(left)) < 0 && errno != EINTR) return;
+    for (const ManagementClient& client : management_) polled_.watch(client.connection, false);
+    if (!polled_.wait(deadline, "sending the last words")) return;
   }
 }
 

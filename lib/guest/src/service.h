@@ -1,8 +1,6 @@
 // The poll loop of `bootseal-guestd serve`: one thread, one VM.
 #pragma once
 
-#include <poll.h>
-
 #include <chrono>
 #include <list>
 #include <memory>
@@ -14,6 +12,7 @@
 #include "connection.h"
 #include "management.h"
 #include "nbd_session.h"
+#include "poll_set.h"
 #include "tpm_control.h"
 #include "tpm_data.h"
 
@@ -21,7 +20,7 @@ namespace bootseal::guest {
 
 class Service final : private TpmControlHost {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = PollSet::Time;
 
   // See serve().
   static Result<std::unique_ptr<Service>> create(std::unique_ptr<GuestState> state, ServeOptions options);
@@ -53,7 +52,6 @@ class Service final : private TpmControlHost {
 
   Status wait();
   [[nodiscard]] std::optional<Time> next_deadline() const;
-  [[nodiscard]] short events_of(int fd) const;
   void serve_data(Time now);
   void serve_control();
   void serve_nbd(Time now);
@@ -88,7 +86,7 @@ class Service final : private TpmControlHost {
   std::unique_ptr<DataClient> data_;
   std::list<NbdClient> nbd_;
   std::list<ManagementClient> management_;
-  std::vector<pollfd> polled_;
+  PollSet polled_;
 
   Generation announced_;
   Time last_announcement_{};

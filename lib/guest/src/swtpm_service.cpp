@@ -44,7 +44,7 @@ Status SwtpmService::run() {
   if (options_.on_ready) BOOTSEAL_TRY_STATUS(options_.on_ready());
   while (!ending_) {
     BOOTSEAL_TRY_STATUS(wait());
-    if (events_of(options_.signals.get()) != 0) break;
+    if (polled_.events_of(options_.signals.get()) != 0) break;
     serve_data(std::chrono::steady_clock::now());  // before control, which may bring another data channel
     serve_control();
     accept_clients();
@@ -87,41 +87,21 @@ void SwtpmService::remember(bool at_once) {
 
 Status SwtpmService::wait() {
   polled_.clear();
-  const auto watch = [&](int fd, bool input, bool output) {
-    const int events = (input ? POLLIN : 0) | (output ? POLLOUT : 0);
-    polled_.push_back({fd, static_cast<short>(events), 0});
-  };
-  watch(options_.signals.get(), true, false);
+  polled_.watch(options_.signals.get(), true, false);
   if (control_) {
-    const Bytes& output = control_->connection.output();
-    watch(control_->connection.fd(), output.size() < kMaxOutput, !output.empty());
+    polled_.watch(control_->connection, control_->connection.output().size() < kMaxOutput);
   } else if (options_.control_listener.valid()) {
-    watch(options_.control_listener.get(), true, false);
+    polled_.watch(options_.control_listener.get(), true, false);
   }
   if (data_) {
-    const Bytes& output = data_->connection.output();
-    watch(data_->connection.fd(), output.size() < kMaxOutput, !output.empty());
+    polled_.watch(data_->connection, data_->connection.output().size() < kMaxOutput);
   } else if (options_.data_listener.valid()) {
-    watch(options_.data_listener.get(), true, false);
+    polled_.watch(options_.data_listener.get(), true, false);
   }
   std::optional<Time> deadline = data_ ? data_->session.deadline() : std::nullopt;
   if (keeper_.has_state() && keeper_.generation() != remembered_)
     deadline = std::min(deadline.value_or(Time::max()), last_remembered_ + kRememberInterval);
-  for (;;) {
-    int limit = -1;
-    if (deadline) {
-      const auto left = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now()).count();
-      limit = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000));
-    }
-    if (::poll(polled_.data(), polled_.size(), limit) >= 0) return {};
-    if (errno != EINTR) return fail_errno(errno, "waiting for the TPM's clients");
-  }
-}
-
-short SwtpmService::events_of(int fd) const {
-  const auto found =
-      std::find_if(polled_.begin(), polled_.end(), [&](const pollfd& entry) { return entry.fd == fd; });
-  return found == polled_.end() ? short{0} : found->revents;
+  return polled_.wait(deadline, "waiting for the TPM's clients");
 }
 
 void SwtpmService::serve_data(Time now) {
@@ -129,12 +109,12 @@ void SwtpmService::serve_data(Time now) {
   Connection& connection = data_->connection;
   bool alive = true;
   bool answered = false;
-  if ((events_of(connection.fd()) & ~POLLOUT) != 0) {
+  if (polled_.has_input(connection)) {
     const auto received = connection.receive();
     alive = received.has_value();
     if (alive) data_->session.receive(received->data, now, connection.output());
     // A device that hung up gives no data and no end.
-    if (alive && received->data.empty() && (events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
+    if (alive && received->data.empty() && (polled_.events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
       alive = false;
   }
   data_->session.give_up_if_late(now, connection.output());
@@ -149,7 +129,7 @@ void SwtpmService::serve_data(Time now) {
 void SwtpmService::serve_control() {
   if (!control_) return;
   bool alive = true;
-  if ((events_of(control_->connection.fd()) & ~POLLOUT) != 0) {
+  if (polled_.has_input(control_->connection)) {
     auto received = control_->connection.receive();
     alive = received.has_value();
     if (alive)
@@ -162,10 +142,10 @@ void SwtpmService::serve_control() {
 }
 
 void SwtpmService::accept_clients() {
-  if (!control_ && events_of(options_.control_listener.get()) != 0) {
+  if (!control_ && polled_.events_of(options_.control_listener.get()) != 0) {
     if (auto socket = accept_client(options_.control_listener.get())) attach_control(*std::move(socket));
   }
-  if (!data_ && events_of(options_.data_listener.get()) != 0) {
+  if (!data_ && polled_.events_of(options_.data_listener.get()) != 0) {
     if (auto socket = accept_client(options_.data_listener.get())) attach_data(*std::move(socket));
   }
 }

@@ -1,8 +1,6 @@
 // The poll loop of bootseal-swtpm: one thread, one TPM.
 #pragma once
 
-#include <poll.h>
-
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -10,6 +8,7 @@
 
 #include "bootseal/guest/swtpm.h"
 #include "connection.h"
+#include "poll_set.h"
 #include "tpm_control.h"
 #include "tpm_data.h"
 
@@ -17,7 +16,7 @@ namespace bootseal::guest {
 
 class SwtpmService final : private TpmControlHost {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = PollSet::Time;
 
   explicit SwtpmService(SwtpmOptions options);
   ~SwtpmService() override = default;
@@ -36,7 +35,6 @@ class SwtpmService final : private TpmControlHost {
 
   Status start();
   Status wait();
-  [[nodiscard]] short events_of(int fd) const;
   void serve_data(Time now);
   void serve_control();
   void accept_clients();
@@ -67,7 +65,7 @@ class SwtpmService final : private TpmControlHost {
   Time last_remembered_{};
   std::unique_ptr<ControlClient> control_;
   std::unique_ptr<DataClient> data_;
-  std::vector<pollfd> polled_;
+  PollSet polled_;
 };
 
 }  // namespace bootseal::guest
