@@ -28,6 +28,10 @@ net::Response challenge(const net::Request& request, std::string code, std::stri
   return response;
 }
 
+Caller owner(const std::string& name) {
+  return {name, name, true};
+}
+
 std::optional<std::string> bearer_of(const net::Request& request) {
   const auto header = request.header("Authorization");
   constexpr std::string_view kScheme = "Bearer ";
@@ -52,12 +56,12 @@ NewToken make_token() {
   return token;
 }
 
-tl::expected<std::string, net::Response> authenticate(Service& service, const net::Request& request) {
+tl::expected<Caller, net::Response> authenticate(Service& service, const net::Request& request) {
   static log::RateLimit refusals(1, 20);
   if (request.peer.kind == net::Peer::Kind::unix_process) {
     // Only the owner can open the socket; this holds also when somebody widens its mode.
     if (request.peer.uid == 0 || request.peer.uid == ::geteuid())
-      return fmt::format("local:{}", request.peer.uid);
+      return owner(fmt::format("local:{}", request.peer.uid));
     return tl::unexpected(arm_response({403,
                                         "AuthorizationFailed",
                                         "Only root and the user that runs Bootseal may use this socket.",
@@ -65,9 +69,10 @@ tl::expected<std::string, net::Response> authenticate(Service& service, const ne
                                         {}}));
   }
   if (request.peer.kind == net::Peer::Kind::certificate && !request.peer.certificate_name.empty()) {
-    return "certificate:" + request.peer.certificate_name;
+    return owner("certificate:" + request.peer.certificate_name);
   }
-  if (is_signed_serial_link(service, request)) return std::string("link");
+  // It opens the one log that it was signed for, by somebody who might read it.
+  if (is_signed_serial_link(service, request)) return owner("link");
   const auto bearer = bearer_of(request);
   const auto refuse = [&](std::string code, std::string message) -> tl::unexpected<net::Response> {
     if (std::uint64_t left_out = 0; refusals.allow(left_out)) {
@@ -82,12 +87,12 @@ tl::expected<std::string, net::Response> authenticate(Service& service, const ne
   }
   if (bearer->size() > kMaximumTokenLength)
     return refuse("InvalidAuthenticationToken", "The access token is invalid.");
-  const auto owner = service.database.token_owner(hash_of(*bearer));
-  if (!owner) return tl::unexpected(arm_response(model::to_arm_error(owner.error())));
-  if (!*owner)
+  const auto name = service.database.token_owner(hash_of(*bearer));
+  if (!name) return tl::unexpected(arm_response(model::to_arm_error(name.error())));
+  if (!*name)
     return refuse("InvalidAuthenticationToken",
                   "The access token is invalid. `bootseal up` on the server makes a new one.");
-  return "token:" + **owner;
+  return owner("token:" + **name);
 }
 
 std::string signed_serial_link(const Service& service, const net::Request& request,

@@ -67,7 +67,8 @@ ArmResult<Response> get_operation_result(Service& service, const Request& reques
   switch (operation.status) {
     case model::OperationStatus::in_progress: {
       Response response = Response::empty(202);
-      add_operation_headers(service, request, operation.id, response);
+      add_operation_headers(service, request, operation.id, response,
+                            request.parameter("resourceProviderNamespace"));
       return response;
     }
     case model::OperationStatus::failed:

@@ -6,6 +6,7 @@
 
 #include "bootseal/crypto/digest.h"
 #include "bootseal/log/log.h"
+#include "resource_changes.h"
 #include "service.h"
 
 namespace bootseal::api {
@@ -20,18 +21,14 @@ HandlerTable all_handlers() {
   add_action_handlers(table);
   add_catalogue_handlers(table);
   add_site_handlers(table);
+  add_resource_handlers(table);
   return table;
 }
 
-void add_identifying_headers(const net::Request& request, net::Response& response) {
-  // x-ms-request-id is the transport's.
-  response.headers.emplace_back(
-      "x-ms-correlation-request-id",
-      request.header("x-ms-correlation-request-id").value_or(Guid::random().to_string()));
-  if (const auto client = request.header("x-ms-client-request-id"); client && client->size() <= 128) {
-    response.headers.emplace_back("x-ms-client-request-id", *client);
-  }
-  response.headers.emplace_back("Cache-Control", "no-store");
+ProviderTable all_providers() {
+  ProviderTable table;
+  add_network_providers(table);
+  return table;
 }
 
 class ControlPlaneImpl final : public ControlPlane {
@@ -39,6 +36,9 @@ class ControlPlaneImpl final : public ControlPlane {
   ControlPlaneImpl(ControlPlaneOptions options, std::unique_ptr<Peers> peers)
       : options_(std::move(options)),
         database_(*options_.store),
+        resources_(*options_.store),
+        activity_(*options_.store, *options_.clock),
+        authorizer_(make_owner_authorizer()),
         peers_(std::move(peers)),
         steps_(database_, *peers_, board_, {options_.images, options_.operation_limit, options_.clock}),
         reconciler_(database_, *peers_, board_, steps_,
@@ -46,38 +46,40 @@ class ControlPlaneImpl final : public ControlPlane {
 
   Status initialise() {
     BOOTSEAL_TRY(Site site, database_.site());
-    service_.emplace(Service{database_, *peers_, board_, reconciler_, options_, std::move(site),
-                             crypto::random_bytes(kLinkKeyBytes)});
+    service_.emplace(Service{database_, *peers_, board_, reconciler_, resources_, activity_, *authorizer_,
+                             options_, std::move(site), crypto::random_bytes(kLinkKeyBytes),
+                             all_providers()});
+    gateway_.emplace(*service_, all_handlers());
+    service_->gateway = &*gateway_;
+    reconciler_.set_resource_steps(
+        [this](const std::string& key, const std::string& reason, const std::stop_token& stop) {
+          return step_resource(*service_, key, reason, stop);
+        });
     return {};
   }
 
+  // The gateway finds endpoints and callers itself; the transport's router keeps WebSockets, which begin as
+  // an upgrade.
   net::Router router() override {
     net::Router router;
     Service& service = *service_;
-    router.before([&service](net::Request& request) -> std::optional<net::Response> {
-      auto caller = authenticate(service, request);
-      if (caller) return std::nullopt;
-      net::Response refusal = std::move(caller).error();
-      add_identifying_headers(request, refusal);
-      return refusal;
+    Gateway& gateway = *gateway_;
+    router.before([&gateway](net::Request& request) -> std::optional<net::Response> {
+      return gateway.is_websocket(request) ? gateway.refuse_websocket(request) : std::nullopt;
     });
-    HandlerTable handlers = all_handlers();
-    for (const model::Endpoint& endpoint : model::endpoints()) {
-      if (endpoint.websocket) {
-        router.on_websocket(
-            endpoint.path,
-            [&service](const net::Request& request) { return may_open_console(service, request); },
-            [&service](const net::Request& request, std::unique_ptr<net::WebSocket> socket) {
-              relay_console(service, request, std::move(socket));
-            });
-        continue;
-      }
-      const auto handler = handlers.find(endpoint.operation_id);
-      BOOTSEAL_CHECK(handler != handlers.end());
-      router.on(endpoint.method, endpoint.path, wrap(service, endpoint, handler->second));
-      handlers.erase(handler);
+    for (const char* method : {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}) {
+      router.on(method, "/{path...}",
+                [&gateway](const net::Request& request) { return gateway.serve(request); });
     }
-    BOOTSEAL_CHECK(handlers.empty());
+    for (const model::Endpoint& endpoint : model::endpoints()) {
+      if (!endpoint.websocket) continue;
+      router.on_websocket(
+          endpoint.path,
+          [&service](const net::Request& request) { return may_open_console(service, request); },
+          [&service](const net::Request& request, std::unique_ptr<net::WebSocket> socket) {
+            relay_console(service, request, std::move(socket));
+          });
+    }
     return router;
   }
 
@@ -85,27 +87,6 @@ class ControlPlaneImpl final : public ControlPlane {
   void stop() override { reconciler_.stop(); }
 
  private:
-  static net::Handler wrap(Service& service, const model::Endpoint& endpoint, ApiHandler handler) {
-    return [&service, versioned = endpoint.versioned, id = endpoint.operation_id,
-            handler = std::move(handler)](const net::Request& request) {
-      const auto run = [&]() -> model::ArmResult<net::Response> {
-        if (versioned)
-          BOOTSEAL_ARM_TRY_STATUS(model::check_api_version(request.query_value("api-version").value_or("")));
-        return handler(service, request);
-      };
-      auto result = run();
-      net::Response response = result ? *std::move(result) : arm_response(result.error());
-      if (request.method != "GET" || response.status >= 400) {
-        log::info("request", {{"operation", id},
-                              {"status", response.status},
-                              {"path", request.path},
-                              {"peer", request.peer.address}});
-      }
-      add_identifying_headers(request, response);
-      return response;
-    };
-  }
-
   static Status may_open_console(Service& service, const net::Request& request) {
     const auto record = find_vm(service, request);
     if (!record) return tl::unexpected(model::from_arm_error(record.error()));
@@ -114,11 +95,15 @@ class ControlPlaneImpl final : public ControlPlane {
 
   ControlPlaneOptions options_;
   Database database_;
+  ResourceStore resources_;
+  ActivityLog activity_;
+  std::unique_ptr<Authorizer> authorizer_;
   std::unique_ptr<Peers> peers_;
   StatusBoard board_;
   VmReconciler steps_;
   Reconciler reconciler_;
   std::optional<Service> service_;
+  std::optional<Gateway> gateway_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "bootseal/crypto/secret.h"
+#include "resource_store.h"
 
 namespace bootseal::api {
 namespace {
@@ -111,11 +112,30 @@ Result<VmRecord> parse_vm(const store::Entry& entry) {
 
 void add_operations(std::vector<store::Operation>& target, const std::vector<model::Operation>& operations) {
   for (const model::Operation& operation : operations) {
-    target.emplace_back(store::Put{operation_key(operation.id), json::serialize(operation.to_json()), {}});
+    target.push_back(operation_write(operation));
   }
 }
 
 }  // namespace
+
+Result<store::Condition> group_is_there(store::Store& store, const model::ResourceId& id) {
+  BOOTSEAL_TRY(const auto entry, store.get(group_key(id.subscription, id.group)));
+  if (!entry) return fail(ErrorCode::conflict, fmt::format("the resource group '{}' is gone", id.group));
+  BOOTSEAL_TRY(const GroupRecord record, parse_group(*entry));
+  if (record.deleting)
+    return fail(ErrorCode::conflict, fmt::format("the resource group '{}' is being deleted", id.group));
+  return store::Condition::same(*entry);
+}
+
+store::Operation operation_write(const model::Operation& operation) {
+  return store::Put{operation_key(operation.id), json::serialize(operation.to_json()), {}};
+}
+
+Database::Database(store::Store& store)
+    : store_(store),
+      groups_(store, std::string(kGroups), parse_group),
+      vms_(store, std::string(kVms), parse_vm,
+           [](const VmRecord& record) { return referenced_ids(record.desired); }) {}
 
 std::string VmRecord::etag() const {
   return fmt::format("\"{}-{}\"", vm_id.to_string().substr(0, 8), version);
@@ -141,19 +161,14 @@ Result<Site> Database::site() {
 }
 
 Result<std::optional<GroupRecord>> Database::group(const std::string& subscription, const std::string& name) {
-  BOOTSEAL_TRY(const auto entry, store_.get(group_key(subscription, name)));
-  if (!entry) return std::optional<GroupRecord>();
-  BOOTSEAL_TRY(GroupRecord record, parse_group(*entry));
-  return std::optional<GroupRecord>(std::move(record));
+  BOOTSEAL_TRY(const auto record, groups_.get(model::ResourceId::of_group(subscription, name).key()));
+  return record == nullptr ? std::optional<GroupRecord>() : std::optional<GroupRecord>(*record);
 }
 
 Result<std::vector<GroupRecord>> Database::groups() {
-  BOOTSEAL_TRY(const auto entries, store_.list_all(fmt::format("{}/", kGroups)));
+  BOOTSEAL_TRY(const auto found, groups_.list());
   std::vector<GroupRecord> records;
-  for (const store::Entry& entry : entries) {
-    BOOTSEAL_TRY(GroupRecord record, parse_group(entry));
-    records.push_back(std::move(record));
-  }
+  for (const auto& record : found) records.push_back(*record);
   return records;
 }
 
@@ -180,10 +195,8 @@ Status Database::remove_group(const GroupRecord& record, const model::Operation&
 }
 
 Result<std::optional<VmRecord>> Database::vm(const std::string& key) {
-  BOOTSEAL_TRY(const auto entry, store_.get(vm_record_key(key)));
-  if (!entry) return std::optional<VmRecord>();
-  BOOTSEAL_TRY(VmRecord record, parse_vm(*entry));
-  return std::optional<VmRecord>(std::move(record));
+  BOOTSEAL_TRY(const auto record, vms_.get(key));
+  return record == nullptr ? std::optional<VmRecord>() : std::optional<VmRecord>(*record);
 }
 
 Result<std::optional<std::string>> Database::vm_key(const VmId& id) {
@@ -193,13 +206,19 @@ Result<std::optional<std::string>> Database::vm_key(const VmId& id) {
 }
 
 Result<std::vector<VmRecord>> Database::vms(const std::string& group_prefix) {
-  BOOTSEAL_TRY(const auto entries, store_.list_all(fmt::format("{}{}/", kVms, group_prefix)));
+  BOOTSEAL_TRY(const auto found, vm_list(group_prefix));
   std::vector<VmRecord> records;
-  for (const store::Entry& entry : entries) {
-    BOOTSEAL_TRY(VmRecord record, parse_vm(entry));
-    records.push_back(std::move(record));
-  }
+  records.reserve(found.size());
+  for (const auto& record : found) records.push_back(*record);
   return records;
+}
+
+Result<std::vector<std::shared_ptr<const VmRecord>>> Database::vm_list(const std::string& group_prefix) {
+  return vms_.list(group_prefix + "/");
+}
+
+Result<std::vector<std::shared_ptr<const VmRecord>>> Database::vms_referring_to(const std::string& key) {
+  return vms_.labelled(key);
 }
 
 Status Database::put_vm(const VmRecord& record, const std::vector<model::Operation>& operations) {
@@ -208,16 +227,9 @@ Status Database::put_vm(const VmRecord& record, const std::vector<model::Operati
   std::vector<store::Condition> conditions = {{key, record.revision}};
   std::vector<store::Operation> writes = {store::Put{key, vm_text(record), {}}};
   if (record.revision == 0) {
-    // The group must still be as it was seen, or a VM would be left in a group that is being deleted.
-    const std::string parent = group_key(record.id.subscription, record.id.group);
-    BOOTSEAL_TRY(const auto group_entry, store_.get(parent));
-    if (!group_entry)
-      return fail(ErrorCode::conflict, fmt::format("the resource group '{}' is gone", record.id.group));
-    BOOTSEAL_TRY(const GroupRecord group_record, parse_group(*group_entry));
-    if (group_record.deleting)
-      return fail(ErrorCode::conflict,
-                  fmt::format("the resource group '{}' is being deleted", record.id.group));
-    conditions.push_back(store::Condition::same(*group_entry));
+    // Else a VM would be left in a group that is being deleted.
+    BOOTSEAL_TRY(store::Condition group_there, group_is_there(store_, record.id));
+    conditions.push_back(std::move(group_there));
     writes.emplace_back(store::Put{vm_index_key(record.vm_id), id_key, {}});
   }
   add_operations(writes, operations);

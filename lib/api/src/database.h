@@ -10,6 +10,7 @@
 #include "bootseal/model/resource_id.h"
 #include "bootseal/model/virtual_machine.h"
 #include "bootseal/store/store.h"
+#include "memory_table.h"
 
 namespace bootseal::api {
 
@@ -64,7 +65,7 @@ struct Placement {
 
 class Database {
  public:
-  explicit Database(store::Store& store) : store_(store) {}
+  explicit Database(store::Store& store);
 
   // Made at the first call.
   Result<Site> site();
@@ -81,6 +82,10 @@ class Database {
   Result<std::optional<std::string>> vm_key(const VmId& id);
   // `group_key` = ResourceId::key() of a group; empty = all.
   Result<std::vector<VmRecord>> vms(const std::string& group_key = {});
+  // The same without copies.
+  Result<std::vector<std::shared_ptr<const VmRecord>>> vm_list(const std::string& group_key = {});
+  // The VMs whose resource names the id `key` (in lower case), in a member called "id".
+  Result<std::vector<std::shared_ptr<const VmRecord>>> vms_referring_to(const std::string& key);
   // The record and the operations, all or nothing; conflict when the record changed since it was read, or was
   // made by somebody else, or the group of a new VM is gone or being deleted.
   Status put_vm(const VmRecord& record, const std::vector<model::Operation>& operations = {});
@@ -104,6 +109,13 @@ class Database {
 
  private:
   store::Store& store_;
+  MemoryTable<GroupRecord> groups_;
+  MemoryTable<VmRecord> vms_;
 };
+
+// For transactions that are put together elsewhere. The condition that the group of a resource is there and
+// is not being deleted; conflict when it does not hold now.
+Result<store::Condition> group_is_there(store::Store& store, const model::ResourceId& id);
+store::Operation operation_write(const model::Operation& operation);
 
 }  // namespace bootseal::api

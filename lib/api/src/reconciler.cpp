@@ -132,8 +132,9 @@ void Reconciler::work(Urgency lane, std::stop_token stop) {
 Outcome Reconciler::step(const std::string& key, const std::string& reason, const std::stop_token& stop) {
   const auto id = model::ResourceId::parse(key);
   if (!id) return {};
-  if (!id->type.empty()) {
-    const Outcome outcome = steps_.step(key, reason, stop);
+  if (id->is_resource()) {
+    const bool vm = model::equal_ignoring_case(id->full_type(), model::kVirtualMachineType);
+    const Outcome outcome = vm ? steps_.step(key, reason, stop) : step_resource_(key, reason, stop);
     // A group that is being deleted waits for its VMs.
     if (outcome.next == Outcome::Next::done) {
       const auto group = database_.group(id->subscription, id->group);

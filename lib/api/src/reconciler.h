@@ -26,9 +26,13 @@ class Reconciler {
       : database_(database), peers_(peers), board_(board), steps_(steps), settings_(settings) {}
   ~Reconciler() { stop(); }
 
+  // One step of a resource of the common kind, by its ResourceId::key(). Before start().
+  using ResourceStep = std::function<Outcome(const std::string&, const std::string&, const std::stop_token&)>;
+  void set_resource_steps(ResourceStep step) { step_resource_ = std::move(step); }
   void start();
   void stop();
-  // Look at this VM (ResourceId::key() of a VM) or group (of a group) now. Thread safe; also before start().
+  // Look at this VM or other resource (its ResourceId::key()) or group (of a group) now. Thread safe; also
+  // before start().
   void wake(const std::string& key);
   // wake(), and a step of this VM that waits for its guest's evidence, the vault or attestd gives up: another
   // operation is wanted now. Call it when that is stored. What is urgent does not wait for the steps of other
@@ -63,6 +67,7 @@ class Reconciler {
   StatusBoard& board_;
   VmReconciler& steps_;
   Settings settings_;
+  ResourceStep step_resource_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::map<std::string, Item> items_;  // guarded by mutex_

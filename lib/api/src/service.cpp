@@ -3,21 +3,55 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "bootseal/model/virtual_machine.h"
 #include "changes.h"
+#include "resource_changes.h"
 
 namespace bootseal::api {
 namespace {
 
 constexpr std::string_view kOperationApiVersion = "2022-08-01";
+constexpr std::size_t kPageSize = 1000;
+
+std::string percent_encode(std::string_view text, std::string_view kept) {
+  std::string result;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~").find(c) != std::string_view::npos ||
+                       kept.find(c) != std::string_view::npos;
+    result += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return result;
+}
 
 bool is_host_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
          c == ':' || c == '[' || c == ']';
 }
 
-// Whether the header's list of entity tags names this one.
+// What follows the item with the key that the token holds.
+std::string key_of_token(const net::Request& request) {
+  const auto token = request.query_value("$skiptoken");
+  if (!token) return {};
+  const auto bytes = from_base64url(*token);
+  return bytes ? std::string(as_text(*bytes)) : std::string();
+}
+
+std::string next_link(const net::Request& request, const std::string& last_key) {
+  std::string link = base_url(request) + percent_encode(request.path, "/");
+  char separator = '?';
+  for (const auto& [name, value] : request.query) {
+    if (model::equal_ignoring_case(name, "$skiptoken")) continue;
+    link += separator + percent_encode(name, "$") + "=" + percent_encode(value, "");
+    separator = '&';
+  }
+  return link + separator + "$skiptoken=" + to_base64url(as_bytes(last_key));
+}
+
+}  // namespace
+
 bool names_tag(const std::string& header, const std::string& etag) {
   if (header == "*") return true;
   std::string_view rest = header;
@@ -31,8 +65,6 @@ bool names_tag(const std::string& header, const std::string& etag) {
   }
   return false;
 }
-
-}  // namespace
 
 net::Response arm_response(const model::ArmError& error) {
   return net::Response::json(error.status, error.to_body());
@@ -53,6 +85,60 @@ model::ArmStatus check_subscription(const Service& service, const net::Request& 
       404, "SubscriptionNotFound",
       fmt::format("The subscription '{}' could not be found. The subscription of this site is '{}'.",
                   asked.substr(0, 64), service.site.subscription));
+}
+
+model::ArmStatus check_location(std::string_view location, std::string_view full_type) {
+  if (model::equal_ignoring_case(location, kSiteLocation)) return {};
+  return model::refuse(
+      400, "LocationNotAvailableForResourceType",
+      fmt::format("The provided location '{}' is not available for resource type '{}'. List of "
+                  "available regions for the resource type is '{}'.",
+                  location.substr(0, 64), full_type, kSiteLocation),
+      "location");
+}
+
+net::Response page_of(const net::Request& request, const std::vector<ListItem>& items) {
+  std::size_t size = kPageSize;
+  if (const auto top = request.query_value("$top")) {
+    std::size_t wanted = 0;
+    const auto [end, error] = std::from_chars(top->data(), top->data() + top->size(), wanted);
+    if (error != std::errc() || end != top->data() + top->size() || wanted == 0) {
+      return arm_response(
+          {400,
+           "InvalidParameter",
+           fmt::format("The value '{}' of $top is not a whole number from 1 on.", top->substr(0, 32)),
+           "$top",
+           {}});
+    }
+    size = std::min(size, wanted);
+  }
+  const std::string after = key_of_token(request);
+  auto item = std::upper_bound(items.begin(), items.end(), after,
+                               [](const std::string& key, const ListItem& one) { return key < one.key; });
+  json::Array values;
+  for (; item != items.end() && values.size() < size; ++item) values.emplace_back(item->make());
+  json::Object answer;
+  answer["value"] = std::move(values);
+  if (item != items.end()) answer["nextLink"] = next_link(request, std::prev(item)->key);
+  return net::Response::json(200, answer);
+}
+
+model::ArmStatus check_extended(Service& service, const model::ResourceId& id) {
+  const auto extended = model::ResourceId::parse(id.extended);
+  BOOTSEAL_CHECK(extended.has_value());
+  if (model::equal_ignoring_case(extended->full_type(), model::kVirtualMachineType)) {
+    BOOTSEAL_ARM_TRY(const auto vm, service.database.vm(extended->key()));
+    if (vm) return {};
+  } else {
+    model::ResourceId outermost = *extended;
+    while (true) {
+      BOOTSEAL_ARM_TRY(const auto found, service.resources.get(outermost.key()));
+      if (found) return {};
+      if (outermost.parents.empty()) break;
+      outermost = model::ResourceId::parse(outermost.parent()).value();
+    }
+  }
+  return tl::unexpected(resource_not_found(*extended));
 }
 
 model::ArmStatus check_name(std::string_view what, const std::string& name) {
@@ -153,9 +239,10 @@ json::Object vm_answer(Service& service, const VmRecord& record, bool with_insta
 }
 
 void add_operation_headers(const Service& service, const net::Request& request,
-                           const std::string& operation_id, net::Response& response) {
-  const std::string place = fmt::format("{}/subscriptions/{}/providers/Microsoft.Compute/locations/{}",
-                                        base_url(request), service.site.subscription, model::kLocation);
+                           const std::string& operation_id, net::Response& response,
+                           std::string_view provider) {
+  const std::string place = fmt::format("{}/subscriptions/{}/providers/{}/locations/{}", base_url(request),
+                                        service.site.subscription, provider, model::kLocation);
   const std::string version = request.query_value("api-version").value_or(std::string(kOperationApiVersion));
   response.headers.emplace_back("Azure-AsyncOperation",
                                 fmt::format("{}/operations/{}?api-version={}", place, operation_id, version));

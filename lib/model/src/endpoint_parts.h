@@ -12,6 +12,9 @@ inline const std::string kVm = kVms + "/{vmName}";
 inline const std::string kComputeLocation =
     kSubscription + "/providers/Microsoft.Compute/locations/{location}";
 
+inline const std::string kProviderLocation =
+    kSubscription + "/providers/{resourceProviderNamespace}/locations/{location}";
+
 inline SchemaRef text() {
   return string_schema();
 }

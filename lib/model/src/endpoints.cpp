@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <array>
+
+#include "bootseal/model/resource_type.h"
 #include "endpoint_parts.h"
 
 namespace bootseal::model {
@@ -57,6 +61,15 @@ SchemaRef site_status() {
                                       {"images", integer_schema()},
                                       {"virtualMachines", integer_schema()},
                                       {"serverCertificate", any_schema()}});
+}
+
+// What every authenticated caller may ask: the answers hold what that caller may see, or what concerns
+// nobody. An operation is found by a GUID that only its caller was told.
+bool is_for_everybody(std::string_view operation_id) {
+  constexpr std::array kThese = std::to_array<std::string_view>(
+      {"Subscriptions_List", "Subscriptions_Get", "Locations_List", "ResourceGroups_List",
+       "VirtualMachineSizes_List", "Operations_Get", "Operations_GetResult", "Site_OpenApi"});
+  return std::ranges::find(kThese, operation_id) != kThese.end();
 }
 
 std::vector<Endpoint> subscriptions_and_groups() {
@@ -149,7 +162,7 @@ std::vector<Endpoint> catalogue_and_operations() {
        {ok(list_of("VirtualMachineSizeList", vm_size_schema()))}},
       {"Operations_Get",
        "GET",
-       kComputeLocation + "/operations/{operationId}",
+       kProviderLocation + "/operations/{operationId}",
        "A long-running operation",
        {},
        true,
@@ -159,7 +172,7 @@ std::vector<Endpoint> catalogue_and_operations() {
        {ok(operation())}},
       {"Operations_GetResult",
        "GET",
-       kComputeLocation + "/operationResults/{operationId}",
+       kProviderLocation + "/operationResults/{operationId}",
        "The result of an operation",
        {},
        true,
@@ -237,6 +250,14 @@ const std::vector<Endpoint>& endpoints() {
     for (std::vector<Endpoint> part :
          {subscriptions_and_groups(), virtual_machine_endpoints(), catalogue_and_operations()}) {
       list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+    }
+    for (const ResourceType& type : resource_types()) {
+      std::vector<Endpoint> part = endpoints_of(type);
+      list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+    }
+    for (Endpoint& endpoint : list) {
+      endpoint.action = action_of(endpoint);
+      endpoint.any_caller = endpoint.any_caller || is_for_everybody(endpoint.operation_id);
     }
     return list;
   }();

@@ -89,7 +89,7 @@ json::Object operation_object(const Endpoint& endpoint, json::Object& components
   if (endpoint.authentication == Authentication::token_or_certificate) {
     security.emplace_back(json::Object{{"token", json::Array()}});
     security.emplace_back(json::Object{{"clientCertificate", json::Array()}});
-  } else {
+  } else if (endpoint.authentication == Authentication::local_owner) {
     security.emplace_back(json::Object{{"localOwner", json::Array()}});
   }
   operation["security"] = std::move(security);

@@ -149,6 +149,15 @@ std::vector<Endpoint> virtual_machine_endpoints() {
       endpoint.query.push_back(
           {"skipShutdown", boolean_schema(), false, "true ends the VM at once, without asking the guest"});
     }
+    // Both show what the guest says, the console also what is typed there: more than reading the VM.
+    if (endpoint.operation_id == "VirtualMachines_SerialLog") {
+      endpoint.action = "Microsoft.Compute/virtualMachines/retrieveBootDiagnosticsData/action";
+    } else if (endpoint.operation_id == "VirtualMachines_Console") {
+      endpoint.action = "Microsoft.SerialConsole/serialPorts/connect/action";
+    } else if (endpoint.operation_id == "VirtualMachines_ListAll" ||
+               endpoint.operation_id == "VirtualMachines_List") {
+      endpoint.any_caller = true;
+    }
   }
   return list;
 }

@@ -2,12 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <set>
 
 #include "bootseal/base/fds.h"
 #include "bootseal/model/endpoint.h"
 #include "bootseal/model/operation.h"
 #include "bootseal/model/resource_id.h"
+#include "bootseal/model/resource_type.h"
 #include "bootseal/model/vm_size.h"
 #include "bootseal/model/vm_status.h"
 
@@ -28,13 +30,106 @@ TEST(ResourceId, ParsesAnyCaseAndExtraSlashesAndWritesTheCanonicalForm) {
 
 TEST(ResourceId, RefusesWhatIsNone) {
   for (const char* text :
-       {"", "subscriptions/s/resourceGroups/g", "/subscriptions/s",
+       {"", "/", "subscriptions/s/resourceGroups/g", "/subscriptions", "/subscriptions/s/resourceGroups",
         "/subscriptions/s/resourceGroups/g/providers/p/t", "/subscriptions/s/groups/g",
         "/subscriptions/s/resourceGroups/../providers/p/t/n",
-        "/subscriptions/s/resourceGroups/g/providers/p/t/n/x/y",
+        "/subscriptions/s/resourceGroups/g/providers/p/t/n/x",
+        "/subscriptions/s/resourceGroups/g/providers/p/t/n/x/y/providers/q",
+        "/subscriptions/s/resourceGroups/g/providers/providers/t/n/x", "/subscriptions/s/providers/p",
+        "/subscriptions/s/resourceGroups/g/providers/p/t/a%2fb", "/providers/p/t",
         "/subscriptions/s/resourceGroups/g/provider/p/t/n", "/subscriptions/-/resourceGroups/g"}) {
     EXPECT_FALSE(ResourceId::parse(text)) << text;
   }
+}
+
+TEST(ResourceId, KnowsNestedSubscriptionAndExtensionResources) {
+  const std::string group = "/subscriptions/s1/resourceGroups/g1";
+  const auto subnet =
+      ResourceId::parse(group + "/providers/microsoft.network/virtualnetworks/V/SUBNETS/n").value();
+  EXPECT_EQ(subnet.full_type(), "Microsoft.Network/virtualNetworks/subnets");
+  EXPECT_EQ(subnet.name, "n");
+  EXPECT_THAT(subnet.parents, ::testing::ElementsAre("V"));
+  EXPECT_EQ(subnet.scope(), group);
+  EXPECT_EQ(subnet.parent(), group + "/providers/Microsoft.Network/virtualNetworks/V");
+  EXPECT_EQ(subnet, ResourceId::parse(subnet.parent()).value().child("subnets", "N"));
+  EXPECT_EQ(subnet.to_string(), group + "/providers/Microsoft.Network/virtualNetworks/V/subnets/n");
+
+  const std::string lock = "/providers/Microsoft.Authorization/locks/L";
+  const auto at_subnet = ResourceId::parse(subnet.to_string() + lock).value();
+  EXPECT_EQ(at_subnet.full_type(), "Microsoft.Authorization/locks");
+  EXPECT_EQ(at_subnet.scope(), subnet.to_string());
+  EXPECT_EQ(at_subnet.parent(), subnet.to_string());
+  EXPECT_EQ(at_subnet.group, "g1");
+  EXPECT_TRUE(at_subnet.parents.empty());
+  EXPECT_EQ(at_subnet.to_string(), subnet.to_string() + lock);
+
+  EXPECT_EQ(ResourceId::parse(group + lock).value().scope(), group);
+  const auto at_subscription = ResourceId::parse("/subscriptions/s1" + lock).value();
+  EXPECT_EQ(at_subscription.scope(), "/subscriptions/s1");
+  EXPECT_TRUE(at_subscription.group.empty());
+  const auto at_tenant = ResourceId::parse(lock).value();
+  EXPECT_EQ(at_tenant.scope(), "");
+  EXPECT_EQ(at_tenant.to_string(), lock);
+  const auto subscription = ResourceId::parse("/subscriptions/s1/").value();
+  EXPECT_FALSE(subscription.is_resource());
+  EXPECT_EQ(subscription.to_string(), "/subscriptions/s1");
+  EXPECT_EQ(ResourceId::parse(group).value().scope(), "/subscriptions/s1");
+}
+
+TEST(ResourceId, IsWithinItselfAndWhatIsAboveIt) {
+  EXPECT_TRUE(is_within("/subscriptions/S/resourceGroups/g", "/SUBSCRIPTIONS/s"));
+  EXPECT_TRUE(is_within("/subscriptions/s", "/subscriptions/s/"));
+  EXPECT_TRUE(is_within("/subscriptions/s", "/"));
+  EXPECT_FALSE(is_within("/subscriptions/s/resourceGroups/group", "/subscriptions/s/resourceGroups/g"));
+  EXPECT_FALSE(is_within("/subscriptions/s", "/subscriptions/s/resourceGroups/g"));
+}
+
+TEST(ResourceId, TheScopeOfAPathIsItsLastWholePair) {
+  const std::string group = "/subscriptions/s/resourceGroups/g";
+  const std::string vm = group + "/providers/Microsoft.Compute/virtualMachines/vm1";
+  EXPECT_EQ(scope_of_path(group + "/providers/Microsoft.Compute//virtualMachines/vm1/start/"), vm);
+  EXPECT_EQ(scope_of_path("/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines"),
+            group);
+  EXPECT_EQ(scope_of_path(vm + "/providers/Microsoft.Authorization/locks"), vm);
+  EXPECT_EQ(scope_of_path(vm + "/providers/Microsoft.Authorization/locks/l"),
+            vm + "/providers/Microsoft.Authorization/locks/l");
+  EXPECT_EQ(scope_of_path("/subscriptions"), "/");
+  EXPECT_EQ(scope_of_path("/v1/principals/x/y"), "/");
+}
+
+TEST(Endpoints, HaveTheActionsOfAzure) {
+  std::map<std::string, std::string> actions;
+  for (const Endpoint& endpoint : endpoints()) actions[endpoint.operation_id] = endpoint.action;
+  EXPECT_EQ(actions.at("VirtualMachines_Start"), "Microsoft.Compute/virtualMachines/start/action");
+  EXPECT_EQ(actions.at("VirtualMachines_Get"), "Microsoft.Compute/virtualMachines/read");
+  EXPECT_EQ(actions.at("VirtualMachines_Delete"), "Microsoft.Compute/virtualMachines/delete");
+  EXPECT_EQ(actions.at("Subnets_CreateOrUpdate"), "Microsoft.Network/virtualNetworks/subnets/write");
+  EXPECT_EQ(actions.at("ResourceGroups_CreateOrUpdate"),
+            "Microsoft.Resources/subscriptions/resourceGroups/write");
+  EXPECT_EQ(actions.at("ManagementLocks_DeleteAtResource"), "Microsoft.Authorization/locks/delete");
+}
+
+TEST(ResourceType, OfTheRegistryAreSpeltTheSameInIds) {
+  for (const ResourceType& type : resource_types()) {
+    std::string path = "/providers/" + to_lower(type.provider);
+    for (const std::string_view part : path_segments(type.type)) path += "/" + to_lower(part) + "/x";
+    EXPECT_EQ(ResourceId::parse(path).value().full_type(), type.full_type());
+    EXPECT_FALSE(type.api_versions.empty()) << type.full_type();
+  }
+}
+
+TEST(Tags, AreHeldToAzuresLimits) {
+  EXPECT_TRUE(check_tags({{std::string(512, 'n'), std::string(256, 'v')}}));
+  EXPECT_EQ(check_tags({{std::string(513, 'n'), "v"}}).error().code, "InvalidTagNameLength");
+  EXPECT_EQ(check_tags({{"n", std::string(257, 'v')}}).error().code, "InvalidTagValueLength");
+  EXPECT_EQ(check_tags({{"a/b", "v"}}).error().code, "InvalidTagNameCharacters");
+  EXPECT_EQ(check_tags({{"Azure-x", "v"}}).error().code, "ReservedTagName");
+  EXPECT_EQ(check_tags({{"a", "1"}, {"A", "2"}}).error().code, "InvalidTags");
+  json::Object many;
+  for (int i = 0; i < 50; ++i) many["t" + std::to_string(i)] = "v";
+  EXPECT_TRUE(check_tags(many));
+  many["one more"] = "v";
+  EXPECT_EQ(check_tags(many).error().code, "InvalidTags");
 }
 
 TEST(ApiVersion, AnyWellFormedDateIsTaken) {

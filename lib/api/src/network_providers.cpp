@@ -1,0 +1,7 @@
+#include "resource_provider.h"
+
+namespace bootseal::api {
+
+void add_network_providers(ProviderTable& /*table*/) {}
+
+}  // namespace bootseal::api
