@@ -174,6 +174,21 @@ std::string PublicKey::pem() const {
   return std::string(as_text(memory_content(bio.get())));
 }
 
+std::pair<Bytes, Bytes> PublicKey::numbers() const {
+  const bool rsa = kind() == KeyKind::rsa;
+  const auto number = [&](const char* name, std::size_t size) {
+    BIGNUM* value = nullptr;
+    BOOTSEAL_CHECK(EVP_PKEY_get_bn_param(object_->key.get(), name, &value) == 1);
+    const BigNumber owned(value);
+    Bytes bytes(std::max(size, static_cast<std::size_t>(BN_num_bytes(value))));
+    BOOTSEAL_CHECK(BN_bn2binpad(value, raw(bytes), static_cast<int>(bytes.size())) >= 0);
+    return bytes;
+  };
+  const std::size_t field = rsa ? 0 : (bits() + 7) / 8;
+  return {number(rsa ? OSSL_PKEY_PARAM_RSA_N : OSSL_PKEY_PARAM_EC_PUB_X, field),
+          number(rsa ? OSSL_PKEY_PARAM_RSA_E : OSSL_PKEY_PARAM_EC_PUB_Y, field)};
+}
+
 Status PublicKey::verify(SignatureScheme scheme, HashAlgorithm hash, ByteSpan message,
                          ByteSpan signature) const {
   BOOTSEAL_TRY_STATUS(check_scheme(kind(), scheme));

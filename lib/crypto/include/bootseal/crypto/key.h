@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "bootseal/crypto/digest.h"
 #include "bootseal/crypto/secret.h"
@@ -42,6 +43,9 @@ class PublicKey {
   [[nodiscard]] unsigned bits() const;
   [[nodiscard]] Bytes der() const;
   [[nodiscard]] std::string pem() const;
+  // The numbers that the key is made of, big endian. RSA: modulus and exponent, without leading zeros;
+  // curves: x and y, as long as the field.
+  [[nodiscard]] std::pair<Bytes, Bytes> numbers() const;
   // SHA-256 of der(): the name by which Bootseal knows a key.
   [[nodiscard]] Sha256Digest fingerprint() const { return sha256(der()); }
   // Success only when `signature` is this key's over `message`; permission_denied when it is not,
