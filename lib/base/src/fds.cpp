@@ -233,7 +233,10 @@ Status send_with_fd(int socket, ByteSpan data, int fd) {
   return write_all(socket, data.subspan(static_cast<std::size_t>(sent)));
 }
 
-Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
+namespace {
+
+// nullopt when MSG_DONTWAIT is among the flags and nothing is there.
+Result<std::optional<ReceivedWithFd>> receive_message(int socket, std::size_t maximum, int flags) {
   ReceivedWithFd received;
   // not zeroed, which would cost more than the call
   const auto space = std::make_unique_for_overwrite<std::byte[]>(maximum);
@@ -247,8 +250,10 @@ Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
   message.msg_controllen = sizeof(control);
   ssize_t got = 0;
   do {
-    got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   } while (got < 0 && errno == EINTR);
+  if (got < 0 && (flags & MSG_DONTWAIT) != 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+    return std::optional<ReceivedWithFd>();
   if (got < 0) return fail_errno(errno, "receiving");
   received.data.assign(space.get(), space.get() + got);
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
@@ -261,7 +266,18 @@ Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
       if (!received.fd.valid()) received.fd = std::move(owned);
     }
   }
-  return received;
+  return std::optional<ReceivedWithFd>(std::move(received));
+}
+
+}  // namespace
+
+Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum) {
+  BOOTSEAL_TRY(auto received, receive_message(socket, maximum, 0));
+  return *std::move(received);
+}
+
+Result<std::optional<ReceivedWithFd>> receive_with_fd_now(int socket, std::size_t maximum) {
+  return receive_message(socket, maximum, MSG_DONTWAIT);
 }
 
 Result<PeerCredentials> peer_credentials(int socket) {

@@ -72,6 +72,19 @@ TEST_F(FdsTest, SocketCarriesADescriptorAndTellsWhoIsThere) {
   EXPECT_EQ(as_text(*read_to_end(pipe.read_end.get(), 100)), "through");
 }
 
+TEST_F(FdsTest, ReceiveNowTellsNothingYetFromBytesAndFromTheEnd) {
+  SocketPair pair = *make_socket_pair();
+  const auto nothing = receive_with_fd_now(pair.second.get(), 16);
+  ASSERT_TRUE(nothing);
+  EXPECT_FALSE(nothing->has_value());
+  ASSERT_TRUE(write_all(pair.first.get(), as_bytes("hi")));
+  EXPECT_EQ(as_text((**receive_with_fd_now(pair.second.get(), 16)).data), "hi");
+  pair.first.reset();
+  const auto end = receive_with_fd_now(pair.second.get(), 16);
+  ASSERT_TRUE(end && end->has_value());
+  EXPECT_TRUE((*end)->data.empty());
+}
+
 TEST_F(FdsTest, ListenUnixReplacesAStaleSocketButNotAFile) {
   listen_unix(folder_ / "s")->reset();
   EXPECT_TRUE(listen_unix(folder_ / "s"));

@@ -16,20 +16,25 @@ Connection::Connection(UniqueFd socket) : socket_(std::move(socket)) {
   if (!is_socket_) static_cast<void>(make_nonblocking(fd()));  // a device that refuses is read after poll()
 }
 
-std::optional<ReceivedWithFd> Connection::receive() {
-  pollfd entry{fd(), POLLIN, 0};
-  if (::poll(&entry, 1, 0) <= 0) return ReceivedWithFd{};
+std::optional<ByteSpan> Connection::receive() {
+  if (input_ == nullptr) input_ = std::make_unique_for_overwrite<std::byte[]>(kReadSize);
   if (!is_socket_) {
-    ReceivedWithFd received;
-    received.data.resize(kReadSize);
-    const ssize_t count = ::read(fd(), received.data.data(), received.data.size());
-    if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) return std::nullopt;
-    received.data.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-    return received;
+    pollfd entry{fd(), POLLIN, 0};
+    if (::poll(&entry, 1, 0) <= 0) return ByteSpan();
   }
-  Result<ReceivedWithFd> received = receive_with_fd(fd(), kReadSize);
-  if (!received || received->data.empty()) return std::nullopt;
-  return *std::move(received);
+  const ssize_t count = is_socket_ ? ::recv(fd(), input_.get(), kReadSize, MSG_DONTWAIT)
+                                   : ::read(fd(), input_.get(), kReadSize);
+  if (count > 0) return ByteSpan(input_.get(), static_cast<std::size_t>(count));
+  if (count < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) return ByteSpan();
+  return std::nullopt;
+}
+
+std::optional<ReceivedWithFd> Connection::receive_with_fd() {
+  auto received = receive_with_fd_now(fd(), kReadSize);
+  if (!received) return std::nullopt;
+  if (!*received) return ReceivedWithFd{};
+  if ((*received)->data.empty()) return std::nullopt;
+  return **std::move(received);
 }
 
 bool Connection::send_pending() {

@@ -2,6 +2,7 @@
 // taken yet. Never blocks.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "bootseal/base/fds.h"
@@ -17,9 +18,11 @@ class Connection {
   Bytes& output() { return output_; }
   [[nodiscard]] const Bytes& output() const { return output_; }
 
-  // What has arrived, at most kReadSize bytes, with a descriptor if one came along; empty data = nothing now;
-  // nullopt = the peer is gone.
-  std::optional<ReceivedWithFd> receive();
+  // What has arrived, at most kReadSize bytes, until the next call; empty = nothing now; nullopt = the peer
+  // is gone.
+  std::optional<ByteSpan> receive();
+  // The same with a descriptor if one came along.
+  std::optional<ReceivedWithFd> receive_with_fd();
   // Sends what the socket takes now; false = the peer is gone.
   bool send_pending();
   // True when the peer has closed its end (or the socket is broken), whether or not there is data left to
@@ -31,6 +34,7 @@ class Connection {
  private:
   UniqueFd socket_;
   bool is_socket_ = true;
+  std::unique_ptr<std::byte[]> input_;  // kReadSize bytes, from the first receive() on
   Bytes output_;
 };
 

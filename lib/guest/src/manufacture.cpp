@@ -79,7 +79,7 @@ class Peer {
       BOOTSEAL_TRY_STATUS(wait(POLLIN, deadline));
       const auto received = connection_.receive();
       if (!received) return gone();
-      BOOTSEAL_TRY_STATUS(lines_.append(received->data));
+      BOOTSEAL_TRY_STATUS(lines_.append(*received));
     }
   }
 

@@ -125,7 +125,7 @@ void Service::serve_data(Time now) {
   if (polled_.has_input(data_->connection)) {
     const auto received = data_->connection.receive();
     alive = received.has_value();
-    if (alive) data_->session.receive(received->data, now, data_->connection.output());
+    if (alive) data_->session.receive(*received, now, data_->connection.output());
   }
   data_->session.give_up_if_late(now, data_->connection.output());
   if (!alive || !data_->connection.send_pending()) data_.reset();
@@ -136,7 +136,7 @@ void Service::serve_control() {
   if (!control_) return;
   bool alive = true;
   if (polled_.has_input(control_->connection)) {
-    auto received = control_->connection.receive();
+    auto received = control_->connection.receive_with_fd();
     alive = received.has_value();
     if (alive)
       control_->session.receive(received->data, std::move(received->fd), control_->connection.output());
@@ -192,7 +192,7 @@ void Service::serve_nbd(Time now) {
     if (polled_.has_input(connection)) {
       const auto received = connection.receive();
       alive = received.has_value();
-      if (alive) client->session.receive(received->data, now, connection.output());
+      if (alive) client->session.receive(*received, now, connection.output());
     }
     while (alive) {
       const bool full = connection.output().size() > NbdSession::kOutputLimit;
@@ -215,7 +215,7 @@ void Service::serve_management() {
     bool alive = true;
     if (polled_.has_input(client->connection)) {
       const auto received = client->connection.receive();
-      alive = received && client->lines.append(received->data);
+      alive = received && client->lines.append(*received);
       while (alive) {
         const auto line = client->lines.next();
         if (!line) break;

@@ -75,14 +75,20 @@ void SwtpmService::finish() {
   if (control_) static_cast<void>(control_->connection.send_pending());
 }
 
-// The generation, in the file beside the state: a few times a second at most, and at the end.
+// The generation, in the file beside the state: written after each commit, made durable a few times a second
+// at most, and at the end.
 void SwtpmService::remember(bool at_once) {
   if (options_.store == nullptr || !keeper_.has_state() || keeper_.generation() == remembered_) return;
+  const auto say_failure = [this](const Status& done) {
+    if (!done) options_.say(done.error().describe());
+  };
+  if (noted_ != keeper_.generation()) say_failure(options_.store->note(keeper_.generation()));
+  noted_ = keeper_.generation();
   const Time now = std::chrono::steady_clock::now();
   if (!at_once && now < last_remembered_ + kRememberInterval) return;
   remembered_ = keeper_.generation();
   last_remembered_ = now;
-  if (const Status done = options_.store->remember(remembered_); !done) options_.say(done.error().describe());
+  say_failure(options_.store->remember(remembered_));
 }
 
 Status SwtpmService::wait() {
@@ -112,9 +118,9 @@ void SwtpmService::serve_data(Time now) {
   if (polled_.has_input(connection)) {
     const auto received = connection.receive();
     alive = received.has_value();
-    if (alive) data_->session.receive(received->data, now, connection.output());
+    if (alive) data_->session.receive(*received, now, connection.output());
     // A device that hung up gives no data and no end.
-    if (alive && received->data.empty() && (polled_.events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
+    if (alive && received->empty() && (polled_.events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
       alive = false;
   }
   data_->session.give_up_if_late(now, connection.output());
@@ -130,7 +136,7 @@ void SwtpmService::serve_control() {
   if (!control_) return;
   bool alive = true;
   if (polled_.has_input(control_->connection)) {
-    auto received = control_->connection.receive();
+    auto received = control_->connection.receive_with_fd();
     alive = received.has_value();
     if (alive)
       control_->session.receive(received->data, std::move(received->fd), control_->connection.output());
@@ -198,7 +204,8 @@ TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
   auto state = options_.store->open(when_missing);
   if (!state) return say_failure(state.error());
   keeper_.replace(*std::move(state));
-  remembered_ = {};  // open() has tried; the loop says when it could not
+  remembered_ = noted_ = {};                            // open() has tried; the loop says when it could not
+  last_remembered_ = std::chrono::steady_clock::now();  // the TPM's first answers do not wait for the flush
   return kTpmSuccess;
 }
 

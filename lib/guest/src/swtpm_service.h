@@ -62,6 +62,7 @@ class SwtpmService final : private TpmControlHost {
   bool state_came_in_ = false;  // since the last INIT
   bool ending_ = false;
   Generation remembered_;
+  Generation noted_;  // in the file, not flushed yet
   Time last_remembered_{};
   std::unique_ptr<ControlClient> control_;
   std::unique_ptr<DataClient> data_;

@@ -23,7 +23,8 @@ constexpr std::string_view kSealLabel = "bootseal-swtpm guest state 1";
 // What stands for the user's key when there is none. Anybody can know it.
 constexpr std::string_view kNoKey = "bootseal-swtpm: no key was given";
 constexpr std::size_t kMaximumMemorySize = 4096;
-constexpr mode_t kLockMode = 0660;  // as swtpm's
+constexpr std::size_t kMemorySize = 128;  // as it is written
+constexpr mode_t kLockMode = 0660;        // as swtpm's
 
 tl::unexpected<Error> missing(const SwtpmLocation& location) {
   return fail(
@@ -151,8 +152,8 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
                                             memory ? memory->generation : Generation{}, wording_));
   vm_ = vm;
   opened_ = std::move(path);
-  // Each use has a generation of its own, so that a copy from before it is recognised.
-  if (location_.in_directory) BOOTSEAL_TRY_STATUS(state->advance());
+  // No generation for the use itself: TPM2_Startup commits before it is answered, and a use without it
+  // leaves nothing that a copy from before would lack.
   if (memory) remembered_ = memory->generation;
   // A full disk must not keep a TPM from starting: the caller remembers again, and says when that fails.
   static_cast<void>(remember(state->generation()));
@@ -185,6 +186,7 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::make(const VmId& vm, Generation 
   vm_ = vm;
   opened_.reset(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
   remembered_.reset();
+  memory_.reset();
   BOOTSEAL_TRY_STATUS(remember((*state)->generation()));
   return state;
 }
@@ -233,11 +235,41 @@ Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
   return *memory;
 }
 
+std::string SwtpmStore::memory_text(Generation generation) const {
+  std::string text = json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}});
+  text.resize(kMemorySize - 1, ' ');
+  return text + "\n";
+}
+
+// All in one sector, so that a power cut leaves the old text or the new one.
+bool SwtpmStore::write_memory_in_place(Generation generation) {
+  if (!memory_.valid())
+    memory_.reset(::open(location_.memory_file().c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat status {};
+  const std::string text = memory_text(generation);
+  if (memory_.valid() && ::fstat(memory_.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+      status.st_nlink == 1 && status.st_size == static_cast<off_t>(text.size()) &&
+      write_all_at(memory_.get(), as_bytes(text), 0))
+    return true;
+  memory_.reset();
+  return false;
+}
+
+Status SwtpmStore::note(Generation generation) {
+  if (!location_.in_directory || !vm_ || remembered_ == generation) return {};
+  if (write_memory_in_place(generation)) return {};
+  return remember(generation);
+}
+
 Status SwtpmStore::remember(Generation generation) {
   if (!location_.in_directory || !vm_ || remembered_ == generation) return {};
-  const std::string text =
-      json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}}) + "\n";
-  BOOTSEAL_TRY_STATUS(replace_file(location_.memory_file(), as_bytes(text), location_.mode));
+  if (write_memory_in_place(generation)) {
+    if (::fdatasync(memory_.get()) != 0)
+      return fail_errno(errno, fmt::format("flushing {}", location_.memory_file().native()));
+  } else {
+    BOOTSEAL_TRY_STATUS(
+        replace_file(location_.memory_file(), as_bytes(memory_text(generation)), location_.mode));
+  }
   remembered_ = generation;
   return {};
 }

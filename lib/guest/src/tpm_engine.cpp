@@ -15,6 +15,29 @@
 #include "limited_log.h"
 
 namespace bootseal::guest {
+
+// A buffer that libtpms allocated; it may hold seeds and keys.
+class LibraryBuffer {
+ public:
+  LibraryBuffer() = default;
+  LibraryBuffer(const LibraryBuffer&) = delete;
+  LibraryBuffer& operator=(const LibraryBuffer&) = delete;
+  ~LibraryBuffer() {
+    if (data != nullptr) crypto::wipe({reinterpret_cast<std::byte*>(data), size});
+    std::free(data);
+  }
+  [[nodiscard]] ByteSpan view() const { return {reinterpret_cast<const std::byte*>(data), size}; }
+  // The memory stays for the next use.
+  void clear() {
+    if (data != nullptr) crypto::wipe({reinterpret_cast<std::byte*>(data), size});
+    size = 0;
+  }
+
+  unsigned char* data = nullptr;
+  std::uint32_t size = 0;
+  std::uint32_t allocated = 0;
+};
+
 namespace {
 
 static_assert(kTpmBadParameter == TPM_BAD_PARAMETER && kTpmFail == TPM_FAIL &&
@@ -30,23 +53,6 @@ constexpr std::uint16_t kShutdownClear = 0x0000;
 constexpr std::uint16_t kShutdownState = 0x0001;
 
 TpmEngine* engine_of_this_process = nullptr;
-
-// A buffer that libtpms allocated; it may hold seeds and keys.
-class LibraryBuffer {
- public:
-  LibraryBuffer() = default;
-  LibraryBuffer(const LibraryBuffer&) = delete;
-  LibraryBuffer& operator=(const LibraryBuffer&) = delete;
-  ~LibraryBuffer() {
-    if (data != nullptr) crypto::wipe({reinterpret_cast<std::byte*>(data), size});
-    std::free(data);
-  }
-  [[nodiscard]] ByteSpan view() const { return {reinterpret_cast<const std::byte*>(data), size}; }
-
-  unsigned char* data = nullptr;
-  std::uint32_t size = 0;
-  std::uint32_t allocated = 0;
-};
 
 TPM_RESULT give_to_library(ByteSpan content, unsigned char** data, std::uint32_t* length) {
   auto* copy = static_cast<unsigned char*>(std::malloc(content.size()));
@@ -151,7 +157,10 @@ Bytes tpm2_error_response(std::uint32_t code) {
 }
 
 TpmEngine::TpmEngine(StateKeeper& keeper, WhenMissing when_missing, FailureHandler on_failure)
-    : keeper_(keeper), when_missing_(when_missing), on_failure_(std::move(on_failure)) {
+    : keeper_(keeper),
+      when_missing_(when_missing),
+      on_failure_(std::move(on_failure)),
+      response_(std::make_unique<LibraryBuffer>()) {
   BOOTSEAL_CHECK(engine_of_this_process == nullptr);
   engine_of_this_process = this;
   // libtpms dumps the command that made it fail, which may hold secrets: it goes into a pipe, not to standard
@@ -217,7 +226,7 @@ void TpmEngine::power_off() {
 Bytes TpmEngine::execute(ByteSpan command) {
   if (!running_ || command.size() < kCommandHeaderSize) return tpm2_error_response(kTpm2ResponseFailure);
   ++commands_;
-  LibraryBuffer response;
+  LibraryBuffer& response = *response_;
   Bytes input = to_bytes(command);  // libtpms may write into it
   storage_error_.clear();
   const TPM_RESULT result = TPMLIB_Process(&response.data, &response.size, &response.allocated,
@@ -232,7 +241,9 @@ Bytes TpmEngine::execute(ByteSpan command) {
     return tpm2_error_response(kTpm2ResponseFailure);
   }
   if (code == kTpm2ResponseFailure) fail("the TPM is in failure mode");
-  return answered ? to_bytes(response.view()) : tpm2_error_response(kTpm2ResponseFailure);
+  Bytes answer = answered ? to_bytes(response.view()) : tpm2_error_response(kTpm2ResponseFailure);
+  response.clear();
+  return answer;
 }
 
 Result<Bytes> TpmEngine::transceive(ByteSpan command) {

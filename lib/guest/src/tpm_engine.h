@@ -25,6 +25,8 @@ enum class TpmStateKind : std::uint32_t { permanent = 1, volatile_state = 2, sav
 // TPM2_xxx response of 10 bytes with tag TPM_ST_NO_SESSIONS.
 Bytes tpm2_error_response(std::uint32_t code);
 
+class LibraryBuffer;
+
 class TpmEngine final : public tpm::Transport {
  public:
   // What power_on() does when the guest state holds no TPM. A new TPM has new seeds, so it is made only where
@@ -96,6 +98,7 @@ class TpmEngine final : public tpm::Transport {
   bool failed_ = false;
   std::uint8_t locality_ = 0;
   std::uint64_t commands_ = 0;
+  std::unique_ptr<LibraryBuffer> response_;  // used for one command after the other
   Bytes kept_volatile_;
   std::string storage_error_;  // of the callback that failed last
   Pipe library_log_;           // libtpms writes there why it fails

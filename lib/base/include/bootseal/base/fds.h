@@ -80,6 +80,8 @@ struct ReceivedWithFd {
 };
 // One recvmsg of at most `maximum` bytes; empty data = the peer closed.
 Result<ReceivedWithFd> receive_with_fd(int socket, std::size_t maximum);
+// The same without waiting: nullopt when nothing is there to be received.
+Result<std::optional<ReceivedWithFd>> receive_with_fd_now(int socket, std::size_t maximum);
 
 struct PeerCredentials {
   pid_t pid = 0;

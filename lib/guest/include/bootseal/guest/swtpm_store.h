@@ -48,7 +48,7 @@ class SwtpmStore {
     make,      // a new state where there never was one; where there was one that is gone, refuse
     make_for,  // the same for a state that is about to be put in: also where there was one
   };
-  // Locks and opens the state, and advances and remembers its generation. Errors: those of GuestState::open;
+  // Locks and opens the state, and remembers its generation. Errors: those of GuestState::open;
   // guest_state_missing when there was a state and its file is gone; unsupported when the file is swtpm's own
   // (import it); not_found for a missing directory; conflict when another process has it.
   Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
@@ -61,6 +61,9 @@ class SwtpmStore {
   // Remembers the generation beside the file, so that an older copy of the file alone is recognised. In a
   // directory, after open(). Errors: io_error.
   Status remember(Generation generation);
+  // The same without waiting for the disk: it outlives this process, not a power cut. remember() makes it
+  // durable.
+  Status note(Generation generation);
 
   // Volatile state, sealed for this TPM and for the permanent state that it was stored with.
   Status write_volatile(ByteSpan state, ByteSpan permanent);
@@ -92,6 +95,9 @@ class SwtpmStore {
     Generation generation;
   };
   [[nodiscard]] Result<std::optional<Memory>> read_memory() const;
+  [[nodiscard]] std::string memory_text(Generation generation) const;
+  // False when the file is not there as we write it: it has to be made.
+  bool write_memory_in_place(Generation generation);
   Status lock();
   // `fill` runs before the new state takes the file's name; an error of it leaves all as it was.
   Result<std::unique_ptr<GuestState>> make(const VmId& vm, Generation after,
@@ -106,6 +112,7 @@ class SwtpmStore {
   std::optional<VmId> vm_;
   UniqueFd lock_;
   UniqueFd opened_;  // O_PATH of the state's file
+  UniqueFd memory_;  // the memory file, once it was written in place
   std::optional<Generation> remembered_;
 };
 
