@@ -125,7 +125,7 @@ void Service::serve_data(Time now) {
   if (polled_.has_input(data_->connection)) {
     const auto received = data_->connection.receive();
     alive = received.has_value();
-    if (alive) data_->session.receive(*received, now, data_->connection.output());
+    if (alive) data_->session.receive(*received, data_->connection.output());
   }
   data_->session.give_up_if_late(now, data_->connection.output());
   if (!alive || !data_->connection.send_pending()) data_.reset();

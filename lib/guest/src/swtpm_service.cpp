@@ -45,7 +45,7 @@ Status SwtpmService::run() {
   while (!ending_) {
     BOOTSEAL_TRY_STATUS(wait());
     if (polled_.events_of(options_.signals.get()) != 0) break;
-    serve_data(std::chrono::steady_clock::now());  // before control, which may bring another data channel
+    serve_data();  // before control, which may bring another data channel
     serve_control();
     accept_clients();
     remember(false);
@@ -110,7 +110,7 @@ Status SwtpmService::wait() {
   return polled_.wait(deadline, "waiting for the TPM's clients");
 }
 
-void SwtpmService::serve_data(Time now) {
+void SwtpmService::serve_data() {
   if (!data_) return;
   Connection& connection = data_->connection;
   bool alive = true;
@@ -118,12 +118,13 @@ void SwtpmService::serve_data(Time now) {
   if (polled_.has_input(connection)) {
     const auto received = connection.receive();
     alive = received.has_value();
-    if (alive) data_->session.receive(*received, now, connection.output());
+    if (alive) data_->session.receive(*received, connection.output());
     // A device that hung up gives no data and no end.
     if (alive && received->empty() && (polled_.events_of(connection.fd()) & (POLLHUP | POLLERR)) != 0)
       alive = false;
   }
-  data_->session.give_up_if_late(now, connection.output());
+  if (data_->session.waiting())
+    data_->session.give_up_if_late(std::chrono::steady_clock::now(), connection.output());
   answered = !connection.output().empty();
   if (alive) alive = connection.send_pending();
   if (alive && answered && !options_.keep_connection && connection.output().empty()) alive = false;

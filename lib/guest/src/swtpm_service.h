@@ -35,7 +35,7 @@ class SwtpmService final : private TpmControlHost {
 
   Status start();
   Status wait();
-  void serve_data(Time now);
+  void serve_data();
   void serve_control();
   void accept_clients();
   void attach_data(UniqueFd fd);

@@ -18,20 +18,20 @@ void drop_front(Bytes& bytes, std::size_t count) {
 
 }  // namespace
 
-void TpmDataSession::receive(ByteSpan data, Time now, Bytes& output) {
-  if (buffer_.empty()) started_ = now;
+void TpmDataSession::receive(ByteSpan data, Bytes& output) {
   append(buffer_, data);
   while (take_framing() && buffer_.size() >= kSizeFieldEnd) {
     const std::size_t size = load_be32(buffer_, 2);
     if (size < kHeaderSize || size > kMaxCommandSize) {
       // Where the next command begins is not known. QEMU waits for each answer, so there is none yet.
       buffer_.clear();
+      started_.reset();
       return respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
     }
     if (buffer_.size() < size) return;
-    respond(execute(ByteSpan(buffer_).first(size)), output);
+    execute(MutableByteSpan(buffer_).first(size), output);
     drop_front(buffer_, size);
-    started_ = now;
+    started_.reset();
   }
 }
 
@@ -48,9 +48,20 @@ bool TpmDataSession::take_framing() {
   return true;
 }
 
-Bytes TpmDataSession::execute(ByteSpan command) {
-  if (!profile_.set_locality_command || !engine_->running() || load_be32(command, 6) != kSetLocality)
-    return engine_->execute(command);
+void TpmDataSession::execute(MutableByteSpan command, Bytes& output) {
+  const bool ours =
+      profile_.set_locality_command && engine_->running() && load_be32(command, 6) == kSetLocality;
+  if (!ours && !framed_) return engine_->execute(command, output);
+  Bytes response;
+  if (ours) {
+    response = set_locality(command);
+  } else {
+    engine_->execute(command, response);
+  }
+  respond(response, output);
+}
+
+Bytes TpmDataSession::set_locality(ByteSpan command) {
   if (!profile_.allow_set_locality) return tpm2_error_response(kTpm2ResponseFailure);
   if (command.size() <= kHeaderSize) return tpm2_error_response(kTpm2ResponseInsufficient);
   const auto locality = std::to_integer<std::uint8_t>(command[kHeaderSize]);
@@ -67,13 +78,16 @@ void TpmDataSession::respond(ByteSpan response, Bytes& output) {
 }
 
 std::optional<TpmDataSession::Time> TpmDataSession::deadline() const {
-  if (buffer_.empty() && !framed_) return std::nullopt;
-  return started_ + kCommandLimit;
+  if (!started_) return std::nullopt;
+  return *started_ + kCommandLimit;
 }
 
 void TpmDataSession::give_up_if_late(Time now, Bytes& output) {
-  if ((buffer_.empty() && !framed_) || now < started_ + kCommandLimit) return;
+  if (!waiting()) return;
+  if (!started_) started_ = now;
+  if (now < *started_ + kCommandLimit) return;
   buffer_.clear();
+  started_.reset();
   respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
 }
 

@@ -35,21 +35,25 @@ class TpmDataSession {
       : engine_(&engine), profile_(profile) {}
 
   // Bytes as they arrive; responses are appended to `output`.
-  void receive(ByteSpan data, Time now, Bytes& output);
-  // When give_up_if_late() wants to be called; nullopt while no command is half there.
+  void receive(ByteSpan data, Bytes& output);
+  // True while a command is half there: then give_up_if_late() wants to be called, at once (from then on the
+  // time counts) and at the deadline.
+  [[nodiscard]] bool waiting() const { return framed_ || !buffer_.empty(); }
   [[nodiscard]] std::optional<Time> deadline() const;
   void give_up_if_late(Time now, Bytes& output);
 
  private:
   bool take_framing();
-  Bytes execute(ByteSpan command);
+  // Appends the response. The command's memory is wiped.
+  void execute(MutableByteSpan command, Bytes& output);
+  Bytes set_locality(ByteSpan command);
   void respond(ByteSpan response, Bytes& output);
 
   TpmEngine* engine_;
   TpmDataProfile profile_;
   bool framed_ = false;  // the command at the front of buffer_ came with TCG's framing
   Bytes buffer_;
-  Time started_{};
+  std::optional<Time> started_;  // of the command that is half there
 };
 
 }  // namespace bootseal::guest

@@ -224,26 +224,38 @@ void TpmEngine::power_off() {
 }
 
 Bytes TpmEngine::execute(ByteSpan command) {
-  if (!running_ || command.size() < kCommandHeaderSize) return tpm2_error_response(kTpm2ResponseFailure);
+  Bytes copy = to_bytes(command);
+  Bytes response;
+  execute(copy, response);
+  return response;
+}
+
+void TpmEngine::execute(MutableByteSpan command, Bytes& output) {
+  const auto answer_failure = [&] { append(output, tpm2_error_response(kTpm2ResponseFailure)); };
+  if (!running_ || command.size() < kCommandHeaderSize) return answer_failure();
   ++commands_;
+  const bool is_shutdown = load_be32(command, 6) == kTpm2CommandShutdown;
   LibraryBuffer& response = *response_;
-  Bytes input = to_bytes(command);  // libtpms may write into it
   storage_error_.clear();
   const TPM_RESULT result = TPMLIB_Process(&response.data, &response.size, &response.allocated,
-                                           reinterpret_cast<unsigned char*>(input.data()),
-                                           static_cast<std::uint32_t>(input.size()));
-  crypto::wipe(input);
+                                           reinterpret_cast<unsigned char*>(command.data()),
+                                           static_cast<std::uint32_t>(command.size()));
+  crypto::wipe(command);
   const bool answered = result == TPM_SUCCESS && response.size >= kCommandHeaderSize;
   const std::uint32_t code = answered ? load_be32(response.view(), 6) : kTpm2ResponseFailure;
-  shutdown_due_ = !(load_be32(command, 6) == kTpm2CommandShutdown && code == kTpmSuccess);
-  if (!storage_error_.empty()) {
+  shutdown_due_ = !(is_shutdown && code == kTpmSuccess);
+  const bool stored = storage_error_.empty();
+  if (!stored) {
     fail(fmt::format("a change of the TPM could not be stored: {}", storage_error_));
-    return tpm2_error_response(kTpm2ResponseFailure);
+  } else if (code == kTpm2ResponseFailure) {
+    fail("the TPM is in failure mode");
   }
-  if (code == kTpm2ResponseFailure) fail("the TPM is in failure mode");
-  Bytes answer = answered ? to_bytes(response.view()) : tpm2_error_response(kTpm2ResponseFailure);
+  if (answered && stored) {
+    append(output, response.view());
+  } else {
+    answer_failure();
+  }
   response.clear();
-  return answer;
 }
 
 Result<Bytes> TpmEngine::transceive(ByteSpan command) {

@@ -52,7 +52,10 @@ class TpmEngine final : public tpm::Transport {
   void shut_down_if_due();
   [[nodiscard]] bool running() const { return running_; }
 
-  // One whole command in, one whole response out; TPM_RC_FAILURE while the TPM is off.
+  // One whole command in, one whole response out, appended to `output`; TPM_RC_FAILURE while the TPM is off.
+  // The command is wiped.
+  void execute(MutableByteSpan command, Bytes& output);
+  // The same for a command that stays as it is.
   Bytes execute(ByteSpan command);
   Result<Bytes> transceive(ByteSpan command) override;
   [[nodiscard]] std::uint64_t commands() const { return commands_; }

@@ -33,7 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if ((head & 1) == 0) {
       control.receive(chunk, UniqueFd(), output);
     } else {
-      commands.receive(chunk, now, output);
+      commands.receive(chunk, output);
+      commands.give_up_if_late(now, output);
       commands.give_up_if_late(now + TpmDataSession::kCommandLimit, output);
       // Every answer is a whole response.
       for (ByteReader reader(output); !reader.at_end();) {
