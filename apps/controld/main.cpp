@@ -97,6 +97,8 @@ class Daemon {
     options.vaultd_socket = paths_.socket_of("vaultd");
     options.attestd_socket = paths_.socket_of("attestd");
     options.version = BOOTSEAL_VERSION;
+    if (const char* pool = std::getenv("BOOTSEAL_PUBLIC_ADDRESSES"); pool != nullptr && *pool != '\0')
+      options.public_addresses = pool;
     options.endpoint = [this] { return listeners_.tcp.endpoint(); };
     options.server_certificate = [this] {
       json::Object object;
@@ -160,6 +162,7 @@ void print_help() {
       "The control plane of a Bootseal site: resources, operations, placement. Started by `bootseal up`.\n\n"
       "BOOTSEAL_HOME, BOOTSEAL_RUN  folders for state and sockets\n"
       "BOOTSEAL_LISTEN              ADDRESS:PORT for clients (default {}; port 0 = any, kept)\n"
+      "BOOTSEAL_PUBLIC_ADDRESSES    what public IP addresses are allotted from (default 127.64.0.0/16)\n"
       "BOOTSEAL_LOG                 debug, info, warning or error\n",
       controld::kDefaultListen);
 }

@@ -46,8 +46,10 @@ class ControlPlaneImpl final : public ControlPlane {
 
   Status initialise() {
     BOOTSEAL_TRY(Site site, database_.site());
+    const auto pool = model::Ipv4Prefix::parse(options_.public_addresses);
+    if (!pool) return tl::unexpected(pool.error().wrap("the pool of public addresses"));
     service_.emplace(Service{database_, *peers_, board_, reconciler_, resources_, activity_, *authorizer_,
-                             options_, std::move(site), crypto::random_bytes(kLinkKeyBytes),
+                             options_, std::move(site), crypto::random_bytes(kLinkKeyBytes), *pool,
                              all_providers()});
     gateway_.emplace(*service_, all_handlers());
     service_->gateway = &*gateway_;

@@ -8,6 +8,7 @@
 
 #include "activity_log.h"
 #include "bootseal/api/control_plane.h"
+#include "bootseal/model/address.h"
 #include "bootseal/model/arm_error.h"
 #include "bootseal/model/endpoint.h"
 #include "bootseal/net/http.h"
@@ -27,9 +28,10 @@ struct Service {
   Authorizer& authorizer;
   const ControlPlaneOptions& options;
   Site site;
-  Bytes link_key;                // signs the short-lived links to serial logs; new at every start
-  ProviderTable providers = {};  // filled in before anything is served
-  Gateway* gateway = nullptr;    // set before anything is served, and lives as long as this
+  Bytes link_key;                 // signs the short-lived links to serial logs; new at every start
+  model::Ipv4Prefix public_pool;  // of public IP addresses
+  ProviderTable providers = {};   // filled in before anything is served
+  Gateway* gateway = nullptr;     // set before anything is served, and lives as long as this
 
   [[nodiscard]] TimePoint now() const { return options.clock->now(); }
 };

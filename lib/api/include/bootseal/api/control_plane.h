@@ -28,6 +28,8 @@ struct ControlPlaneOptions {
   std::function<std::string()> endpoint;  // the address clients are given, "https://127.0.0.1:8443"
   std::function<json::Object()> server_certificate;  // for the site status; may be empty
   const Clock* clock = &Clock::system();
+  // What public IP addresses are allotted from. The default can be reached from this machine alone.
+  std::string public_addresses = "127.64.0.0/16";
 
   std::chrono::seconds events_wait{3};         // of one long poll
   std::chrono::milliseconds first_retry{200};  // after a failed step; doubles up to the last
