@@ -5,6 +5,7 @@
 #include "bootseal/crypto/secret.h"
 #include "bootseal/log/log.h"
 #include "bootseal/model/resource_id.h"
+#include "login.h"
 #include "service.h"
 
 namespace bootseal::api {
@@ -39,6 +40,32 @@ std::optional<std::string> bearer_of(const net::Request& request) {
   if (!model::equal_ignoring_case(std::string_view(*header).substr(0, kScheme.size()), kScheme))
     return std::nullopt;
   return header->substr(kScheme.size());
+}
+
+// Who an access token of /adfs/oauth2/token is of.
+model::ArmResult<Caller> caller_of_access_token(Service& service, const net::Request& request,
+                                                const std::string& token) {
+  const auto claims = service.identity.verify(token, service.site.tenant);
+  if (!claims && claims.error().code == ErrorCode::timeout)
+    return model::refuse(401, "ExpiredAuthenticationToken",
+                         fmt::format("The access token has ended: {}; the time here is {}. Sign in again.",
+                                     claims.error().message, format_time(service.now())));
+  if (!claims && claims.error().code == ErrorCode::unauthenticated)
+    return model::refuse(401, "InvalidAuthenticationToken",
+                         fmt::format("The access token is invalid: {}.", claims.error().message));
+  if (!claims) return tl::unexpected(model::to_arm_error(claims.error()));
+  const auto hosts = own_hosts(service, request);
+  if (identity::service_of(claims->audience, hosts) != identity::Service::resource_manager)
+    return model::refuse(
+        401, "InvalidAuthenticationTokenAudience",
+        fmt::format("The access token has been obtained for wrong audience or resource '{}'. It "
+                    "should be for '{}'.",
+                    claims->audience, base_url(request)));
+  BOOTSEAL_ARM_TRY(const PrincipalPointer principal, service.identity.principal(claims->object_id));
+  if (principal == nullptr || !principal->principal.enabled)
+    return model::refuse(401, "InvalidAuthenticationToken",
+                         "The access token is of a principal that was deleted or disabled.");
+  return Caller{principal->principal.id, principal->principal.name, false};
 }
 
 std::string link_signature(const Service& service, const std::string& path, const std::string& expires) {
@@ -84,6 +111,11 @@ tl::expected<Caller, net::Response> authenticate(Service& service, const net::Re
     return refuse("AuthenticationFailed",
                   "Authentication failed. The 'Authorization' header is missing; send 'Authorization: Bearer "
                   "TOKEN' or a client certificate of the site.");
+  }
+  if (!bearer->starts_with(kTokenPrefix)) {
+    auto caller = caller_of_access_token(service, request, *bearer);
+    if (!caller) return refuse(caller.error().code, caller.error().message);
+    return *std::move(caller);
   }
   if (bearer->size() > kMaximumTokenLength)
     return refuse("InvalidAuthenticationToken", "The access token is invalid.");

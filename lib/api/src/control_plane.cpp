@@ -6,7 +6,9 @@
 
 #include "bootseal/crypto/digest.h"
 #include "bootseal/log/log.h"
+#include "login.h"
 #include "resource_changes.h"
+#include "role_rules.h"
 #include "service.h"
 
 namespace bootseal::api {
@@ -22,6 +24,11 @@ HandlerTable all_handlers() {
   add_catalogue_handlers(table);
   add_site_handlers(table);
   add_resource_handlers(table);
+  add_login_handlers(table);
+  add_login_page_handlers(table);
+  add_cloud_handlers(table);
+  add_principal_handlers(table);
+  add_role_handlers(table);
   return table;
 }
 
@@ -38,7 +45,7 @@ class ControlPlaneImpl final : public ControlPlane {
         database_(*options_.store),
         resources_(*options_.store),
         activity_(*options_.store, *options_.clock),
-        authorizer_(make_owner_authorizer()),
+        identity_(*options_.store, *options_.clock),
         peers_(std::move(peers)),
         steps_(database_, *peers_, board_, {options_.images, options_.operation_limit, options_.clock}),
         reconciler_(database_, *peers_, board_, steps_,
@@ -48,8 +55,8 @@ class ControlPlaneImpl final : public ControlPlane {
     BOOTSEAL_TRY(Site site, database_.site());
     const auto pool = model::Ipv4Prefix::parse(options_.public_addresses);
     if (!pool) return tl::unexpected(pool.error().wrap("the pool of public addresses"));
-    service_.emplace(Service{database_, *peers_, board_, reconciler_, resources_, activity_, *authorizer_,
-                             options_, std::move(site), crypto::random_bytes(kLinkKeyBytes), *pool,
+    service_.emplace(Service{database_, *peers_, board_, reconciler_, resources_, activity_, identity_,
+                             identity_, options_, std::move(site), crypto::random_bytes(kLinkKeyBytes), *pool,
                              all_providers()});
     gateway_.emplace(*service_, all_handlers());
     service_->gateway = &*gateway_;
@@ -99,7 +106,7 @@ class ControlPlaneImpl final : public ControlPlane {
   Database database_;
   ResourceStore resources_;
   ActivityLog activity_;
-  std::unique_ptr<Authorizer> authorizer_;
+  Identity identity_;
   std::unique_ptr<Peers> peers_;
   StatusBoard board_;
   VmReconciler steps_;

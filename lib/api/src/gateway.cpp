@@ -13,13 +13,6 @@
 namespace bootseal::api {
 namespace {
 
-class OwnerAuthorizer final : public Authorizer {
- public:
-  bool may(const Caller& caller, std::string_view /*action*/, std::string_view /*scope*/) override {
-    return caller.site_owner;
-  }
-};
-
 void add_identifying_headers(const net::Request& request, net::Response& response) {
   // x-ms-request-id is the transport's.
   response.headers.emplace_back(
@@ -73,10 +66,6 @@ bool changes_something(const net::Request& request) {
 }
 
 }  // namespace
-
-std::unique_ptr<Authorizer> make_owner_authorizer() {
-  return std::make_unique<OwnerAuthorizer>();
-}
 
 Gateway::Gateway(Service& service, HandlerTable handlers)
     : service_(service), handlers_(std::move(handlers)), table_(model::endpoints()) {

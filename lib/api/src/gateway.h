@@ -30,8 +30,6 @@ class Authorizer {
   // tenant. Both are compared without regard to case. The gateway does not ask for a site owner.
   [[nodiscard]] virtual bool may(const Caller& caller, std::string_view action, std::string_view scope) = 0;
 };
-// Only site owners may anything.
-std::unique_ptr<Authorizer> make_owner_authorizer();
 
 // A handler: with the caller, where it matters who asks.
 class ApiHandler {

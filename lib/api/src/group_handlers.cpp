@@ -39,8 +39,13 @@ Response list(json::Array items) {
   return Response::json(200, object);
 }
 
-ArmResult<Response> list_subscriptions(Service& service, const Request& /*request*/) {
-  return list({subscription_json(service)});
+// Whoever has a role anywhere in it sees it.
+ArmResult<Response> list_subscriptions(Service& service, const Caller& caller, const Request& /*request*/) {
+  json::Array items;
+  if (service.identity.may_somewhere_below(caller, "Microsoft.Resources/subscriptions/read",
+                                           "/subscriptions/" + service.site.subscription))
+    items.emplace_back(subscription_json(service));
+  return list(std::move(items));
 }
 
 ArmResult<Response> get_subscription(Service& service, const Request& request) {

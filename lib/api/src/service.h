@@ -13,6 +13,7 @@
 #include "bootseal/model/endpoint.h"
 #include "bootseal/net/http.h"
 #include "gateway.h"
+#include "identity.h"
 #include "reconciler.h"
 #include "resource_provider.h"
 
@@ -26,6 +27,7 @@ struct Service {
   ResourceStore& resources;
   ActivityLog& activity;
   Authorizer& authorizer;
+  Identity& identity;
   const ControlPlaneOptions& options;
   Site site;
   Bytes link_key;                 // signs the short-lived links to serial logs; new at every start

@@ -119,6 +119,7 @@ void SiteTest::start() {
   options.first_retry = std::chrono::milliseconds(10);
   options.last_retry = std::chrono::milliseconds(200);
   options.operation_limit = operation_limit_;
+  options.clock = clock_;
   auto plane = ControlPlane::create(std::move(options));
   ASSERT_TRUE(plane) << plane.error().message;
   plane_ = *std::move(plane);

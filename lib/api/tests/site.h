@@ -56,6 +56,7 @@ class SiteTest : public ::testing::Test {
   FakeAttest attest_;
   std::string subscription_;
   std::chrono::milliseconds operation_limit_{60000};
+  const Clock* clock_ = &Clock::system();
   std::unique_ptr<ControlPlane> plane_;
   std::optional<net::Router> router_;
 };

@@ -1,5 +1,6 @@
-// Form bodies and scopes from anybody: read or refused, and what was read survives a round trip.
+// Form bodies, scopes and filters from anybody: read or refused, and what was read survives a round trip.
 #include "bootseal/identity/form.h"
+#include "bootseal/identity/role_filter.h"
 #include "bootseal/identity/scope.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -16,5 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const std::string own[] = {"localhost:8443"};
   static_cast<void>(identity::service_of(text, own));
+  if (const auto terms = identity::parse_role_filter(text))
+    BOOTSEAL_CHECK(!terms->empty() && terms->size() <= 8);
   return 0;
 }

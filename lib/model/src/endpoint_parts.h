@@ -44,5 +44,9 @@ inline SchemaRef vm_size_schema() {
 
 // Virtual machines and the actions on them.
 std::vector<Endpoint> virtual_machine_endpoints();
+// Signing in, and the principals of the site.
+std::vector<Endpoint> identity_endpoints();
+// Role definitions and role assignments.
+std::vector<Endpoint> role_endpoints();
 
 }  // namespace bootseal::model

@@ -247,8 +247,8 @@ std::vector<Endpoint> catalogue_and_operations() {
 const std::vector<Endpoint>& endpoints() {
   static const std::vector<Endpoint> all = [] {
     std::vector<Endpoint> list;
-    for (std::vector<Endpoint> part :
-         {subscriptions_and_groups(), virtual_machine_endpoints(), catalogue_and_operations()}) {
+    for (std::vector<Endpoint> part : {subscriptions_and_groups(), virtual_machine_endpoints(),
+                                       catalogue_and_operations(), identity_endpoints(), role_endpoints()}) {
       list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
     }
     for (const ResourceType& type : resource_types()) {

@@ -32,6 +32,9 @@ std::vector<ResourceType> listed_types() {
       listed("Microsoft.Resources", "resources", resources),
       listed("Microsoft.Resources", "tags", resources),
       listed("Microsoft.Insights", "eventtypes", {"2015-04-01"}),
+      listed("Microsoft.Authorization", "roleAssignments", {"2022-04-01", "2020-10-01-preview"}),
+      listed("Microsoft.Authorization", "roleDefinitions", {"2022-04-01", "2018-01-01-preview"}),
+      listed("Microsoft.Authorization", "permissions", {"2022-04-01"}),
       listed("Bootseal.Gallery", "images", compute),
   };
 }
