@@ -267,8 +267,12 @@ Outcome Evaluator::value(const json::Value& value) {
   BOOTSEAL_ARM_TRY_STATUS(budget_.charge(1));
   if (value.is_string()) {
     Outcome result = text(text_of(value));
-    if (!result && keep_deferred && is_deferred(result.error())) return value;
-    return result;
+    if (result || !keep_deferred || !is_deferred(result.error())) return result;
+    if (on_deferred) {
+      BOOTSEAL_ARM_TRY(const ExpressionTree tree, parse_expression(text_of(value)));
+      on_deferred(*tree);
+    }
+    return value;
   }
   if (const json::Array* array = value.if_array()) {
     json::Array result;

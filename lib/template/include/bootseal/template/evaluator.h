@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -118,6 +119,8 @@ class Evaluator {
   bool volatile_functions = false;
   // A deferred expression in value() stays as it is written, instead of ending the evaluation (what-if).
   bool keep_deferred = false;
+  // Told of every expression that stays so.
+  std::function<void(const Expression& tree)> on_deferred;
 
   // -- for the functions --
   [[nodiscard]] const Surroundings& surroundings() const { return surroundings_; }
