@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bootseal/base/ids.h"
 #include "bootseal/log/log.h"
 #include "bootseal/model/resource_id.h"
@@ -35,6 +37,14 @@ std::string_view status_of(int http_status) {
 std::string key_of(TimePoint time) {
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
   return fmt::format("{}{:020}", kPrefix, micros);
+}
+
+// The same with every digit turned round, so that later ones come first.
+std::string newest_first(std::string key) {
+  for (char& c : key) {
+    if (c >= '0' && c <= '9') c = static_cast<char>('0' + ('9' - c));
+  }
+  return key;
 }
 
 }  // namespace
@@ -77,9 +87,9 @@ void ActivityLog::add(const Caller& caller, const net::Request& request, std::st
     log::error("activity.not-written", {{"reason", written.error().describe()}, {"event", event}});
 }
 
-Result<std::vector<json::Object>> ActivityLog::events(
+Result<std::vector<ActivityLog::Event>> ActivityLog::events(
     TimePoint from, TimePoint to, std::size_t limit, const std::function<bool(const json::Object&)>& wanted) {
-  std::vector<json::Object> found;
+  std::vector<Event> found;
   std::string after = key_of(from);
   const std::string end = key_of(to) + "~";
   for (bool more = true; more;) {
@@ -92,7 +102,8 @@ Result<std::vector<json::Object>> ActivityLog::events(
         break;
       }
       BOOTSEAL_TRY(json::Value event, json::parse(entry.value));
-      if (event.is_object() && wanted(event.get_object())) found.push_back(std::move(event.get_object()));
+      if (event.is_object() && wanted(event.get_object()))
+        found.push_back({newest_first(entry.key), std::move(event.get_object())});
     }
   }
   std::reverse(found.begin(), found.end());

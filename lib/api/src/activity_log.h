@@ -1,6 +1,7 @@
 // The activity log: who changed what, when, with which outcome. Kept for 90 days.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,9 +23,13 @@ class ActivityLog {
   // reported, and does not undo what was done.
   void add(const Caller& caller, const net::Request& request, std::string_view action,
            const net::Response& response, const model::ArmError& error);
+  struct Event {
+    std::string key;  // in the order of the list
+    json::Object body;
+  };
   // The events from `from` to `to`, the newest first, at most `limit` that `wanted` takes.
-  Result<std::vector<json::Object>> events(TimePoint from, TimePoint to, std::size_t limit,
-                                           const std::function<bool(const json::Object&)>& wanted);
+  Result<std::vector<Event>> events(TimePoint from, TimePoint to, std::size_t limit,
+                                    const std::function<bool(const json::Object&)>& wanted);
   // Drops what is older than is kept, a few hundred at a time.
   Status forget_old();
 

@@ -23,6 +23,10 @@ HandlerTable all_handlers() {
   add_action_handlers(table);
   add_catalogue_handlers(table);
   add_site_handlers(table);
+  add_provider_handlers(table);
+  add_inventory_handlers(table);
+  add_tag_handlers(table);
+  add_activity_handlers(table);
   add_resource_handlers(table);
   add_login_handlers(table);
   add_login_page_handlers(table);
@@ -60,6 +64,9 @@ class ControlPlaneImpl final : public ControlPlane {
                              all_providers()});
     gateway_.emplace(*service_, all_handlers());
     service_->gateway = &*gateway_;
+    steps_.set_group_cleaner(
+        [this](const GroupRecord& group) { return remove_rest_of_group(*service_, group); });
+    reconciler_.set_clean_up([this] { return activity_.forget_old(); });
     reconciler_.set_resource_steps(
         [this](const std::string& key, const std::string& reason, const std::stop_token& stop) {
           return step_resource(*service_, key, reason, stop);

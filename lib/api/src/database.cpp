@@ -62,6 +62,7 @@ std::string vm_text(const VmRecord& record) {
   object["vmId"] = record.vm_id.to_string();
   object["desired"] = record.desired;
   object["timeCreated"] = format_time(record.time_created);
+  object["timeChanged"] = format_time(record.time_changed);
   object["imageName"] = record.image_name;
   object["imageVersion"] = record.image_version;
   object["osName"] = record.os_name;
@@ -90,6 +91,8 @@ Result<VmRecord> parse_vm(const store::Entry& entry) {
   record.desired = desired.raw().get_object();
   BOOTSEAL_TRY(const std::string created_time, reader.string("timeCreated"));
   BOOTSEAL_TRY(record.time_created, parse_time(created_time));
+  BOOTSEAL_TRY(const std::string changed_time, reader.string_or("timeChanged", created_time));
+  BOOTSEAL_TRY(record.time_changed, parse_time(changed_time));
   BOOTSEAL_TRY(record.image_name, reader.string("imageName"));
   BOOTSEAL_TRY(record.image_version, reader.string("imageVersion"));
   BOOTSEAL_TRY(record.os_name, reader.string_or("osName", record.image_name));

@@ -39,6 +39,7 @@ struct VmRecord {
   VmId vm_id;
   json::Object desired;
   TimePoint time_created;
+  TimePoint time_changed;  // by a client
   std::string image_name;  // as resolved at creation
   std::string image_version;
   std::string os_name;        // what its manifest calls the system, until the guest says it itself

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "bootseal/model/filter.h"
 #include "bootseal/model/virtual_machine.h"
 #include "service.h"
 
@@ -67,12 +68,39 @@ ArmResult<Response> list_locations(Service& service, const Request& request) {
   return list({location});
 }
 
-ArmResult<Response> list_groups(Service& service, const Request& request) {
+class GroupSubject final : public model::Filter::Subject {
+ public:
+  explicit GroupSubject(const GroupRecord& group) : group_(group) {}
+  [[nodiscard]] std::string member(std::string_view name) const override {
+    return name == "name" ? group_.name : name == "location" ? group_.location : std::string();
+  }
+  [[nodiscard]] bool has_tag(std::string_view name, const std::string* value) const override {
+    for (const auto& [key, tag] : group_.tags) {
+      if (!model::equal_ignoring_case(std::string_view(key), name)) continue;
+      return value == nullptr || std::string_view(tag.get_string()) == *value;
+    }
+    return false;
+  }
+
+ private:
+  const GroupRecord& group_;
+};
+
+ArmResult<Response> list_groups(Service& service, const Caller& caller, const Request& request) {
   BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
+  BOOTSEAL_ARM_TRY(const model::Filter filter,
+                   model::Filter::parse(request.query_value("$filter").value_or(""),
+                                        {"name", "location", "tagName", "tagValue"}));
   BOOTSEAL_ARM_TRY(const auto groups, service.database.groups());
-  json::Array items;
-  for (const GroupRecord& group : groups) items.emplace_back(group_json(group));
-  return list(std::move(items));
+  std::vector<ListItem> items;
+  for (const GroupRecord& group : groups) {
+    const auto id = model::ResourceId::of_group(group.subscription, group.name);
+    if (!filter.matches(GroupSubject(group)) ||
+        !may(service, caller, "Microsoft.Resources/subscriptions/resourceGroups/read", id.to_string()))
+      continue;
+    items.push_back({id.key(), [group] { return group_json(group); }});
+  }
+  return page_of(request, items);
 }
 
 ArmResult<Response> get_group(Service& service, const Request& request) {
@@ -116,8 +144,19 @@ ArmResult<Response> put_group(Service& service, const Request& request) {
       GroupRecord{service.site.subscription, name, std::string(model::kLocation), {}, false, {}, 0});
   const json::Value* tags = wanted.get_object().if_contains("tags");
   record.tags = tags != nullptr ? tags->get_object() : json::Object();
+  BOOTSEAL_ARM_TRY_STATUS(model::check_tags(record.tags));
   BOOTSEAL_ARM_TRY_STATUS(service.database.put_group(record));
   return Response::json(existing ? 200 : 201, group_json(record));
+}
+
+ArmResult<Response> patch_group(Service& service, const Request& request, const model::SchemaRef& schema) {
+  BOOTSEAL_ARM_TRY(GroupRecord group, find_group(service, request));
+  BOOTSEAL_ARM_TRY(const json::Value body, request.json_body());
+  BOOTSEAL_ARM_TRY(const json::Value patch, model::conform(*schema, body));
+  if (const json::Value* tags = patch.get_object().if_contains("tags")) group.tags = tags->get_object();
+  BOOTSEAL_ARM_TRY_STATUS(model::check_tags(group.tags));
+  BOOTSEAL_ARM_TRY_STATUS(service.database.put_group(group));
+  return Response::json(200, group_json(group));
 }
 
 ArmResult<Response> delete_group(Service& service, const Request& request) {
@@ -136,7 +175,7 @@ ArmResult<Response> delete_group(Service& service, const Request& request) {
   }
   service.reconciler.wake(model::ResourceId::of_group(group.subscription, group.name).key());
   Response response = Response::empty(202);
-  add_operation_headers(service, request, group.operation_id, response);
+  add_operation_headers(service, request, group.operation_id, response, "Microsoft.Resources");
   return response;
 }
 
@@ -150,6 +189,12 @@ void add_group_handlers(HandlerTable& table) {
   table["ResourceGroups_Get"] = get_group;
   table["ResourceGroups_CheckExistence"] = check_group;
   table["ResourceGroups_CreateOrUpdate"] = put_group;
+  for (const model::Endpoint& endpoint : model::endpoints()) {
+    if (endpoint.operation_id != "ResourceGroups_Update") continue;
+    table[endpoint.operation_id] = [schema = endpoint.in](Service& service, const Request& request) {
+      return patch_group(service, request, schema);
+    };
+  }
   table["ResourceGroups_Delete"] = delete_group;
 }
 

@@ -213,6 +213,8 @@ void Reconciler::listen(std::stop_token stop) {
           !forgotten) {
         log::warning("operations.not-forgotten", {{"reason", forgotten.error().describe()}});
       }
+      if (const Status cleaned = clean_up_(); !cleaned)
+        log::warning("activity.not-forgotten", {{"reason", cleaned.error().describe()}});
     }
   }
 }

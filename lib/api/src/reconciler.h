@@ -29,6 +29,8 @@ class Reconciler {
   // One step of a resource of the common kind, by its ResourceId::key(). Before start().
   using ResourceStep = std::function<Outcome(const std::string&, const std::string&, const std::stop_token&)>;
   void set_resource_steps(ResourceStep step) { step_resource_ = std::move(step); }
+  // Called once an hour. Before start().
+  void set_clean_up(std::function<Status()> clean_up) { clean_up_ = std::move(clean_up); }
   void start();
   void stop();
   // Look at this VM or other resource (its ResourceId::key()) or group (of a group) now. Thread safe; also
@@ -68,6 +70,7 @@ class Reconciler {
   VmReconciler& steps_;
   Settings settings_;
   ResourceStep step_resource_;
+  std::function<Status()> clean_up_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::map<std::string, Item> items_;  // guarded by mutex_

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bootseal/log/log.h"
 
 namespace bootseal::api {
@@ -217,6 +219,30 @@ model::ArmResult<std::optional<std::string>> remove_resource(Service& service, c
     return tl::unexpected(changed_meanwhile(record));
   BOOTSEAL_ARM_TRY_STATUS(written);
   return std::optional<std::string>();
+}
+
+model::ArmResult<std::size_t> remove_rest_of_group(Service& service, const GroupRecord& group) {
+  const std::string key = model::ResourceId::of_group(group.subscription, group.name).key();
+  while (true) {
+    const auto exclusive = service.resources.exclusive();
+    BOOTSEAL_ARM_TRY(const auto records, service.resources.below(key));
+    if (records.empty()) return std::size_t{0};
+    std::size_t going = 0;
+    bool progress = false;
+    std::optional<model::ArmError> blocked;
+    for (const ResourcePointer& record : records) {
+      if (record->deleting) {
+        ++going;
+        continue;
+      }
+      const auto removed = remove_resource(service, *record);
+      if (removed) progress = true;
+      if (!removed) blocked = removed.error();
+    }
+    if (progress) continue;  // what stood against the deletion of others may be gone
+    if (going > 0 || !blocked) return std::max<std::size_t>(going, 1);
+    return tl::unexpected(*std::move(blocked));
+  }
 }
 
 Outcome step_resource(Service& service, const std::string& key, const std::string& last_reason,

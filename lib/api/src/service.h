@@ -43,6 +43,10 @@ void add_vm_handlers(HandlerTable& table);
 void add_action_handlers(HandlerTable& table);
 void add_catalogue_handlers(HandlerTable& table);
 void add_site_handlers(HandlerTable& table);
+void add_provider_handlers(HandlerTable& table);
+void add_inventory_handlers(HandlerTable& table);
+void add_tag_handlers(HandlerTable& table);
+void add_activity_handlers(HandlerTable& table);
 // Of every generic resource type.
 void add_resource_handlers(HandlerTable& table);
 // Of one verb of an embedded type.

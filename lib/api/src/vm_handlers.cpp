@@ -20,24 +20,29 @@ bool wants_instance_view(const Request& request) {
   return expand && model::equal_ignoring_case(*expand, "instanceView");
 }
 
-ArmResult<Response> list_vms(Service& service, const Request& request, const std::string& group_key) {
-  BOOTSEAL_ARM_TRY(const auto records, service.database.vms(group_key));
-  json::Array items;
-  for (const VmRecord& record : records)
-    items.emplace_back(vm_answer(service, record, wants_instance_view(request)));
-  json::Object object;
-  object["value"] = std::move(items);
-  return Response::json(200, object);
+ArmResult<Response> list_vms(Service& service, const Caller& caller, const Request& request,
+                             const std::string& group_key) {
+  BOOTSEAL_ARM_TRY(const auto records, service.database.vm_list(group_key));
+  const bool with_view = wants_instance_view(request);
+  const std::string action = std::string(model::kVirtualMachineType) + "/read";
+  std::vector<ListItem> items;
+  for (const auto& record : records) {
+    if (!may(service, caller, action, record->id.to_string())) continue;
+    items.push_back(
+        {record->id.key(), [&service, record, with_view] { return vm_answer(service, *record, with_view); }});
+  }
+  return page_of(request, items);
 }
 
-ArmResult<Response> list_all(Service& service, const Request& request) {
+ArmResult<Response> list_all(Service& service, const Caller& caller, const Request& request) {
   BOOTSEAL_ARM_TRY_STATUS(check_subscription(service, request));
-  return list_vms(service, request, {});
+  return list_vms(service, caller, request, {});
 }
 
-ArmResult<Response> list_in_group(Service& service, const Request& request) {
+ArmResult<Response> list_in_group(Service& service, const Caller& caller, const Request& request) {
   BOOTSEAL_ARM_TRY(const GroupRecord group, find_group(service, request));
-  return list_vms(service, request, model::ResourceId::of_group(group.subscription, group.name).key());
+  return list_vms(service, caller, request,
+                  model::ResourceId::of_group(group.subscription, group.name).key());
 }
 
 ArmResult<Response> get_vm(Service& service, const Request& request) {
@@ -126,6 +131,7 @@ ArmResult<Response> create_vm(Service& service, const Request& request, const mo
   BOOTSEAL_ARM_TRY(const gallery::ImageManifest manifest, check_image(service, spec));
   record.vm_id = VmId::random();
   record.time_created = service.now();
+  record.time_changed = record.time_created;
   record.image_name = manifest.name;
   record.image_version = manifest.version;
   record.os_name = manifest.os_name;
@@ -160,7 +166,10 @@ ArmResult<Response> update_vm(Service& service, const Request& request, VmRecord
   BOOTSEAL_ARM_TRY_STATUS(check_security_change(service, record, spec));
   const bool host_matters = concerns_host(record, desired);
   if (host_matters) BOOTSEAL_ARM_TRY_STATUS(check_image(service, spec));
-  if (desired != record.desired) ++record.version;
+  if (desired != record.desired) {
+    ++record.version;
+    record.time_changed = service.now();
+  }
   if (const auto old_spec = model::spec_of(record.desired);
       !old_spec || old_spec->security != spec.security) {
     record.expectation_due = true;

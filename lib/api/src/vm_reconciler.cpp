@@ -324,12 +324,34 @@ Outcome VmReconciler::step_group(const GroupRecord& group) {
     }
     return {Next::wait, fmt::format("{} VMs are being deleted", vms->size())};
   }
+  const auto rest = clean_group_(group);
+  if (!rest) return keep_group(group, std::move(operation), rest.error());
+  if (*rest > 0) return {Next::wait, fmt::format("{} resources are being deleted", *rest)};
   if (operation.status == model::OperationStatus::in_progress) {
     operation.status = model::OperationStatus::succeeded;
     operation.end_time = now;
   }
   if (const Status removed = database_.remove_group(group, operation); !removed) return {Next::again, {}};
   return {};
+}
+
+// What something outside of the group needs stays, and so does the group.
+Outcome VmReconciler::keep_group(GroupRecord group, model::Operation operation, const model::ArmError& why) {
+  if (operation.status == model::OperationStatus::in_progress) {
+    operation.status = model::OperationStatus::failed;
+    operation.end_time = settings_.clock->now();
+    operation.error =
+        model::ArmError{409,
+                        "ResourceGroupDeletionBlocked",
+                        fmt::format("Deletion of resource group '{}' failed as resources in it cannot be "
+                                    "deleted: {}",
+                                    group.name, why.message),
+                        {},
+                        {why}};
+  }
+  group.deleting = false;
+  group.operation_id.clear();
+  return {database_.put_group(group, operation) ? Next::done : Next::again, {}};
 }
 
 Outcome VmReconciler::end(const VmRecord& record, const model::Operation& operation,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -37,10 +38,15 @@ class VmReconciler {
   // `key` = ResourceId::key(). `last_reason` = why the step before this one did not get further.
   Outcome step(const std::string& key, const std::string& last_reason, std::stop_token stop);
   Outcome step_group(const GroupRecord& group);
+  // Deletes what is left in a group without VMs: how many resources still go, or why one cannot. Before the
+  // first step.
+  using GroupCleaner = std::function<model::ArmResult<std::size_t>(const GroupRecord&)>;
+  void set_group_cleaner(GroupCleaner cleaner) { clean_group_ = std::move(cleaner); }
   // The host was away: what it has been asked is asked again.
   void forget_applied();
 
  private:
+  Outcome keep_group(GroupRecord group, model::Operation operation, const model::ArmError& why);
   Outcome step_deletion(const VmRecord& record, const std::optional<model::Operation>& operation);
   Outcome step_attestation(const VmRecord& record, const model::Operation& operation,
                            const model::VmStatus& status, std::stop_token stop);
@@ -71,6 +77,7 @@ class VmReconciler {
   Peers& peers_;
   StatusBoard& board_;
   Settings settings_;
+  GroupCleaner clean_group_;
   std::mutex mutex_;
   struct Applied {
     std::string told;

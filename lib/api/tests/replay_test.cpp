@@ -106,5 +106,19 @@ TEST_F(ReplayTest, NetworksOfTheJavaScriptPackages) {
   EXPECT_TRUE(nic.body.at_pointer("/properties/ipConfigurations/0/properties/primary").as_bool());
 }
 
+TEST_F(ReplayTest, InventoryAndTagsOfAzAndTheJavaScriptPackages) {
+  replay("az-network-public-ip-create");
+  const Reply list = replay("az-resource-list").back();
+  EXPECT_EQ(list.body.at_pointer("/value/0/name").as_string(), "ip1");
+  EXPECT_EQ(list.body.at_pointer("/value/0/provisioningState").as_string(), "Succeeded");
+  EXPECT_EQ(json::serialize(replay("az-tag-create-on-resource").back().body.at_pointer("/properties/tags")),
+            R"({"a":"b"})");
+  EXPECT_EQ(json::serialize(replay("az-tag-update-merge").back().body.at_pointer("/properties/tags")),
+            R"({"a":"b","c":"d"})");
+  EXPECT_EQ(
+      json::serialize(replay("js-arm-resources-tags-at-scope").back().body.at_pointer("/properties/tags")),
+      R"({"x":"y"})");
+}
+
 }  // namespace
 }  // namespace bootseal::api::testing

@@ -42,6 +42,17 @@ inline SchemaRef vm_size_schema() {
                                               {"maxDataDiskCount", integer_schema()}});
 }
 
+// Where resources of a type lie.
+struct EndpointPlace {
+  std::string suffix;  // of the operation ids: "AtGroup"
+  std::string path;
+  std::string where;  // in summaries
+};
+// Those of an extension resource, but for the tenant.
+std::vector<EndpointPlace> extension_places();
+
+// Providers, inventory, tags, activity: what concerns resources of all types.
+std::vector<Endpoint> management_endpoints();
 // Virtual machines and the actions on them.
 std::vector<Endpoint> virtual_machine_endpoints();
 // Signing in, and the principals of the site.

@@ -21,7 +21,7 @@ SchemaRef group() {
                         {"name", text(), false, true},
                         {"type", text(), false, true},
                         {"location", string_schema(64), true},
-                        {"tags", map_schema(string_schema(256))},
+                        {"tags", map_schema(string_schema())},
                         {"managedBy", string_schema(1024)},
                         {"properties", object_schema("ResourceGroupProperties",
                                                      {{"provisioningState", text(), false, true}})}});
@@ -111,7 +111,7 @@ std::vector<Endpoint> subscriptions_and_groups() {
        {},
        true,
        false,
-       {},
+       {{"$filter", text(), false, "tagName eq 'N' and tagValue eq 'V'"}, {"$top", integer_schema()}},
        nullptr,
        {ok(list_of("ResourceGroupList", group()))}},
       {"ResourceGroups_Get", "GET", kGroup, "One group", {}, true, false, {}, nullptr, {ok(group())}},
@@ -135,10 +135,22 @@ std::vector<Endpoint> subscriptions_and_groups() {
        {},
        group(),
        {ok(group(), "Updated"), {201, "Made", group()}}},
+      {"ResourceGroups_Update",
+       "PATCH",
+       kGroup,
+       "Replaces the tags of a group",
+       {},
+       true,
+       false,
+       {},
+       object_schema("ResourceGroupPatchable", {{"tags", map_schema(string_schema())},
+                                                {"name", text(), false, true},
+                                                {"properties", any_schema(), false, true}}),
+       {ok(group(), "Updated")}},
       {"ResourceGroups_Delete",
        "DELETE",
        kGroup,
-       "Deletes a group and every VM in it",
+       "Deletes a group and everything in it",
        {},
        true,
        false,
@@ -247,8 +259,9 @@ std::vector<Endpoint> catalogue_and_operations() {
 const std::vector<Endpoint>& endpoints() {
   static const std::vector<Endpoint> all = [] {
     std::vector<Endpoint> list;
-    for (std::vector<Endpoint> part : {subscriptions_and_groups(), virtual_machine_endpoints(),
-                                       catalogue_and_operations(), identity_endpoints(), role_endpoints()}) {
+    for (std::vector<Endpoint> part :
+         {subscriptions_and_groups(), management_endpoints(), virtual_machine_endpoints(),
+          catalogue_and_operations(), identity_endpoints(), role_endpoints()}) {
       list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
     }
     for (const ResourceType& type : resource_types()) {

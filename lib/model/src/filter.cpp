@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 
+#include "bootseal/base/clock.h"
 #include "bootseal/model/resource_id.h"
 
 namespace bootseal::model {
@@ -213,7 +214,11 @@ class Parser {
     BOOTSEAL_ARM_TRY_STATUS(advance());
     if (token_.kind != Token::Kind::text && token_.kind != Token::Kind::word)
       return problem("wanted a text in single quotes");
-    node.arguments.push_back(token_.value);
+    // Times are written in more than one way, and compared as texts.
+    const auto time = node.name.ends_with("Timestamp") || node.name.ends_with("Time")
+                          ? parse_time(token_.value)
+                          : Result<TimePoint>(fail(ErrorCode::invalid_argument, "not a time"));
+    node.arguments.push_back(time ? format_time(*time) : token_.value);
     BOOTSEAL_ARM_TRY_STATUS(advance());
     return NodeRef(std::make_shared<const Node>(std::move(node)));
   }

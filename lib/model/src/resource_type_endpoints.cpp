@@ -7,13 +7,7 @@
 namespace bootseal::model {
 namespace {
 
-struct Place {
-  std::string suffix;  // of the operation ids: "AtGroup"
-  std::string path;
-  std::string where;  // in summaries
-};
-
-std::vector<Place> places_of(const ResourceType& type) {
+std::vector<EndpointPlace> places_of(const ResourceType& type) {
   switch (type.level) {
     case ResourceType::Level::group:
       return {{"", kGroup, "of a group"}};
@@ -22,15 +16,8 @@ std::vector<Place> places_of(const ResourceType& type) {
     case ResourceType::Level::extension:
       break;
   }
-  const std::string resource = "/providers/{resourceProviderNamespace}/{resourceType}/{resourceName}";
-  std::vector<Place> places = {
-      {"AtSubscription", kSubscription, "of a subscription"},
-      {"AtGroup", kGroup, "of a group"},
-      {"AtSubscriptionResource", kSubscription + resource, "of a resource of the subscription"},
-      {"AtResource", kGroup + resource, "of a resource"},
-      {"AtNestedResource", kGroup + resource + "/{nestedResourceType}/{nestedResourceName}",
-       "of a nested resource"}};
-  if (type.at_tenant) places.insert(places.begin(), Place{"AtTenant", "", "of the tenant"});
+  std::vector<EndpointPlace> places = extension_places();
+  if (type.at_tenant) places.insert(places.begin(), EndpointPlace{"AtTenant", "", "of the tenant"});
   return places;
 }
 
@@ -72,7 +59,7 @@ Endpoint make(const ResourceType& type, const std::string& verb, std::string met
   return endpoint;
 }
 
-void add_writes(const ResourceType& type, const Place& place, const std::string& path,
+void add_writes(const ResourceType& type, const EndpointPlace& place, const std::string& path,
                 const SchemaRef& schema, std::vector<Endpoint>& list) {
   const auto done = [&](int status, std::string description) {
     return Answer{status, std::move(description), schema, "application/json", type.long_running};
@@ -103,6 +90,16 @@ void add_writes(const ResourceType& type, const Place& place, const std::string&
 
 }  // namespace
 
+std::vector<EndpointPlace> extension_places() {
+  const std::string resource = "/providers/{resourceProviderNamespace}/{resourceType}/{resourceName}";
+  return {{"AtSubscription", kSubscription, "of a subscription"},
+          {"AtGroup", kGroup, "of a group"},
+          {"AtSubscriptionResource", kSubscription + resource, "of a resource of the subscription"},
+          {"AtResource", kGroup + resource, "of a resource"},
+          {"AtNestedResource", kGroup + resource + "/{nestedResourceType}/{nestedResourceName}",
+           "of a nested resource"}};
+}
+
 std::vector<Endpoint> endpoints_of(const ResourceType& type) {
   std::vector<Endpoint> list;
   if (type.service == ResourceType::Service::own) return list;
@@ -116,7 +113,7 @@ std::vector<Endpoint> endpoints_of(const ResourceType& type) {
     all.any_caller = true;
     list.push_back(std::move(all));
   }
-  for (const Place& place : places_of(type)) {
+  for (const EndpointPlace& place : places_of(type)) {
     const std::string collection = collection_of(type, place.path);
     const std::string path = collection + "/" + parameter_of(own_name(type));
     Endpoint all = make(type, "List" + place.suffix, "GET", collection,
