@@ -61,6 +61,15 @@ net::Response wrong_method(const net::Request& request, std::set<std::string> me
   return response;
 }
 
+net::Response upgrade_required(const net::Request& request) {
+  net::Response response =
+      net::Response::from_error({ErrorCode::invalid_argument,
+                                 fmt::format("{} is a WebSocket: send an upgrade", request.path), nullptr});
+  response.status = 426;
+  response.headers.emplace_back("Upgrade", "websocket");
+  return response;
+}
+
 bool changes_something(const net::Request& request) {
   return request.method != "GET" && request.method != "HEAD";
 }
@@ -117,8 +126,9 @@ net::Response Gateway::run(const Caller& caller, const net::Request& request,
 net::Response Gateway::call(const Caller& caller, const net::Request& request) {
   const EndpointTable::Match match = table_.find(request.method, request.path);
   if (match.endpoint != nullptr && !match.endpoint->websocket) return run(caller, request, match);
-  net::Response response =
-      match.methods.empty() ? nothing_there(request) : wrong_method(request, match.methods);
+  net::Response response = match.endpoint != nullptr ? upgrade_required(request)
+                           : match.methods.empty()   ? nothing_there(request)
+                                                     : wrong_method(request, match.methods);
   add_identifying_headers(request, response);
   return response;
 }

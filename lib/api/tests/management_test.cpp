@@ -246,6 +246,16 @@ TEST_F(ManagementTest, TheActivityLogSaysWhoChangedWhat) {
                   .empty());
 }
 
+TEST_F(ManagementTest, WhatIsNotThereSaysSo) {
+  EXPECT_EQ(call("GET", "/nowhere").status, 404);
+  EXPECT_EQ(call("GET", vm("vm1") + "/console").status, 426);
+  const Reply wrong = call("POST", group(), json::Object{});
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_THAT(wrong.header("Allow"), HasSubstr("PUT"));
+  net::Peer stranger;
+  EXPECT_EQ(call_as(stranger, "GET", "/nowhere").status, 401);
+}
+
 TEST_F(ManagementTest, AGroupsTagsChangeByPatchAndUsagesAreCounted) {
   const Reply patched = call("PATCH", group(), json::Object{{"tags", {{"a", "b"}}}});
   EXPECT_EQ(json::serialize(patched.body.at("tags")), R"({"a":"b"})");
