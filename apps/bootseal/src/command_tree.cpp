@@ -33,6 +33,7 @@ CommandTree::CommandTree() : app("Trusted Launch for the servers you own.", "boo
   add_site_commands();
   add_image_commands();
   add_vm_commands();
+  add_identity_commands();
   add_vmgs_commands();
   add_help_commands();
 }

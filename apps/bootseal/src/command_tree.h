@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "identity_options.h"
 #include "options.h"
 #include "vmgs_options.h"
 
@@ -29,6 +30,7 @@ struct Parsed {
   VmConsoleOptions console;
   VmgsOptions vmgs;
   VmLogOptions log;
+  IdentityOptions identity;
   std::string image_reference;
   bool image_yes = false;
   std::string list_group;
@@ -58,6 +60,8 @@ struct CommandTree {
   void add_vm_commands();
   void add_vm_create(CLI::App& vm);
   void add_vm_power(CLI::App& vm);
+  void add_identity_commands();
+  void add_credential_commands(CLI::App& identity);
   void add_vmgs_commands();
   void add_vmgs_read_commands(CLI::App& vmgs);
   void add_vmgs_write_commands(CLI::App& vmgs);

@@ -10,6 +10,7 @@
 
 #include "bootseal/cli/progress.h"
 #include "bootseal/log/log.h"
+#include "first_administrator.h"
 #include "listen_address.h"
 #include "site_access.h"
 #include "site_setup.h"
@@ -62,6 +63,13 @@ Status supervise(const Paths& paths, const UpOptions& options, log::Level least,
   if (profile && *profile)
     report(
         fmt::format("made an administrator's token and certificate in {}", paths.folder_of("cli").string()));
+  if (profile) {
+    const auto administrator = ensure_first_administrator(paths);
+    if (!administrator) log::error("administrator.not-made", {{"reason", administrator.error().describe()}});
+    if (administrator && *administrator)
+      report(fmt::format("made the key of {} for Azure's clients, {}", kFirstAdministrator,
+                         administrator_file(paths).string()));
+  }
   ready();
   const Status ended = supervisor.run();
   std::filesystem::remove(pid_file(paths, kSupervisor), ignored);
