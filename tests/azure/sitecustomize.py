@@ -4,7 +4,6 @@ The CLI names one version of each of Azure's APIs. Where the SDK that is install
 it has (and that is no preview) is taken in its place: clients say in each request which version they mean, so nothing else changes.
 """
 import builtins
-import importlib.util
 import pathlib
 import re
 import sys
@@ -14,15 +13,11 @@ VERSION_FOLDER = re.compile(r"v(\d{4})_(\d\d)_(\d\d)$")
 
 
 def versions_in(package):
-    """The versions ("2022-08-01") that an SDK package has modules for; none when it is not installed."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        return []
-    if spec is None:
-        return []
-    found = (VERSION_FOLDER.match(entry.name) for place in spec.submodule_search_locations or [] for entry in pathlib.Path(place).iterdir())
-    return sorted("-".join(match.groups()) for match in found if match)
+    """The versions ("2022-08-01") that an SDK package has modules for; none when it is not installed. Looks at folders only: importing
+    a package here would import parts of the CLI before their time."""
+    folders = (pathlib.Path(place, *package.split(".")) for place in sys.path)
+    found = (VERSION_FOLDER.match(entry.name) for folder in folders if folder.is_dir() for entry in folder.iterdir())
+    return sorted({"-".join(match.groups()) for match in found if match})
 
 
 def fitting(package, version):

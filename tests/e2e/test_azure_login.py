@@ -51,6 +51,7 @@ def test_the_first_administrator_signs_in_as_cloud_show_says(site):
     group = az("group", "create", "-n", "az-login", "-l", "local", "--tags", "a=b")
     check(group["properties"]["provisioningState"] == "Succeeded" and group["tags"] == {"a": "b"}, f"group: {group}")
     az.can_read()
+    check(az("network", "vnet", "list") == [] and az("vm", "list") == [], "these need sitecustomize.py, and there are none")
 
 
 def test_a_service_principal_signs_in_with_its_secret_and_has_its_role_only(site):
