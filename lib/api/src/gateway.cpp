@@ -70,6 +70,14 @@ net::Response upgrade_required(const net::Request& request) {
   return response;
 }
 
+// What is deleted takes the roles that were given at it along: another one of its name must not have them.
+void forget_roles_at(Service& service, const net::Request& request) {
+  const std::string scope = identity::normalise_scope(model::scope_of_path(request.path));
+  if (scope == "/") return;
+  if (const Status forgotten = service.identity.forget_scope(scope); !forgotten)
+    log::error("roles.not-forgotten", {{"scope", scope}, {"reason", forgotten.error().describe()}});
+}
+
 bool changes_something(const net::Request& request) {
   return request.method != "GET" && request.method != "HEAD";
 }
@@ -109,6 +117,7 @@ net::Response Gateway::run(const Caller& caller, const net::Request& request,
   auto result = handle();
   const model::ArmError error = result ? model::ArmError{} : result.error();
   net::Response response = result ? *std::move(result) : arm_response(error);
+  if (request.method == "DELETE" && response.status < 300) forget_roles_at(service_, request);
   if (changes_something(request) || response.status >= 400) {
     log::info("request", {{"operation", match.endpoint->operation_id},
                           {"status", response.status},

@@ -96,6 +96,18 @@ TEST_F(RoleTest, ListsShowWhatAppliesToAScopeAndFilters) {
   EXPECT_EQ(call("GET", at + "?$filter=atScope(").status, 400);
 }
 
+TEST_F(RoleTest, WhatIsDeletedTakesItsRolesAlong) {
+  start();
+  const std::string other = subscription() + "/resourceGroups/rg2";
+  ASSERT_EQ(call("PUT", other, json::Object{{"location", "local"}}).status, 201);
+  const std::string access = sign_in(create_program("builder", "Reader", other));
+  EXPECT_EQ(as(access, "GET", other).status, 200);
+  EXPECT_EQ(outcome(call("DELETE", other)), "Succeeded");
+  ASSERT_EQ(call("PUT", other, json::Object{{"location", "local"}}).status, 201);
+  EXPECT_EQ(as(access, "GET", other).status, 403);
+  EXPECT_TRUE(names(assignments(subscription())).empty());
+}
+
 TEST_F(RoleTest, WhoMayNotGiveRolesCannot) {
   start();
   const std::string id = text(create_program("builder"), "id");
