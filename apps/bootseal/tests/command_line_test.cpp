@@ -102,7 +102,10 @@ TEST_F(CommandLineTest, WrongInputGetsOneErrorAndTheExitCodeOfItsKind) {
     int exit_code;
     const char* says;
   } cases[] = {
-      {{}, 2, "a command is missing; there are: up, down, status, image, vm, identity, cloud, vmgs, version, completion; for"},
+      {{},
+       2,
+       "a command is missing; there are: up, down, status, image, vm, identity, cloud, vmgs, version, "
+       "completion; for"},
       {{"image"},
        2,
        "a command is missing; there are: build, list, show, delete; for help run: bootseal image"},
