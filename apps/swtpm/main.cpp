@@ -37,7 +37,7 @@ Status start_log(const std::optional<std::string>& option) {
     const bool nowhere = *log.file == "-";
     const int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | (log.truncate ? O_TRUNC : O_APPEND);
     BOOTSEAL_TRY(fd, nowhere ? open_file("/dev/null", O_WRONLY) : open_file(*log.file, flags, kLogMode));
-  } else if (log.fd) {
+  } else if (log.fd && *log.fd != STDERR_FILENO) {
     fd = UniqueFd(*log.fd);
   }
   if (fd.valid() && ::dup2(fd.get(), STDERR_FILENO) < 0)
@@ -158,7 +158,7 @@ Status serve(const CommandLine& line) {
     if (line.pid) {
       BOOTSEAL_TRY(pid_file, PidFile::write(pid.path, UniqueFd(pid.fd.value_or(-1))));
     }
-    if (background) BOOTSEAL_TRY_STATUS(background->ready());
+    if (background) BOOTSEAL_TRY_STATUS(background->ready(line.log.has_value()));
     return forbid_system_calls(seccomp);
   };
   return guest::run_swtpm(std::move(options));

@@ -92,11 +92,12 @@ Result<Background> Background::enter() {
   ::_exit(count == 1 ? EXIT_SUCCESS : end_like(child));
 }
 
-Status Background::ready() {
+Status Background::ready(bool logs) {
   if (::chdir("/") != 0) return fail_errno(errno, "changing to the root folder");
   BOOTSEAL_TRY(const UniqueFd null, open_file("/dev/null", O_RDWR));
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (::dup2(null.get(), fd) < 0) return fail_errno(errno, "sending the output to /dev/null");
+    if (!(logs && fd == STDERR_FILENO) && ::dup2(null.get(), fd) < 0)
+      return fail_errno(errno, "sending the output to /dev/null");
   const UniqueFd pipe = std::move(pipe_);
   return write_all(pipe.get(), as_bytes("R"));
 }

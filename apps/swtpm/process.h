@@ -21,8 +21,9 @@ class Background {
  public:
   // Returns in the process that goes on, in a session of its own. Errors: io_error.
   static Result<Background> enter();
-  // Ends the waiting process with 0, leaves the working folder, and sends output to /dev/null.
-  Status ready();
+  // Ends the waiting process with 0, leaves the working folder, and sends output to /dev/null; standard error
+  // only when it is not the log.
+  Status ready(bool logs);
 
  private:
   explicit Background(UniqueFd pipe) : pipe_(std::move(pipe)) {}
