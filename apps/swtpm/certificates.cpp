@@ -97,7 +97,7 @@ Result<Bytes> LocalCa::certify(const guest::TpmCertificateRequest& request, cons
   return certificate.der();
 }
 
-Result<Bytes> certify_with_tool(const SetupConfiguration& configuration,
+Result<Bytes> certify_with_tool(const SetupConfiguration& configuration, guest::TpmVersion version,
                                 const guest::TpmCertificateRequest& request,
                                 const guest::TpmDescription& description,
                                 const std::optional<std::string>& vm_id,
@@ -123,7 +123,7 @@ Result<Bytes> certify_with_tool(const SetupConfiguration& configuration,
   add("--tpm-manufacturer", description.manufacturer);
   add("--tpm-model", description.model);
   add("--tpm-version", description.version);
-  command.arguments.push_back("--tpm2");
+  if (version == guest::TpmVersion::v2_0) command.arguments.push_back("--tpm2");
   add("--configfile", configured("create_certs_tool_config"));
   add("--optsfile", configured("create_certs_tool_options"));
   say(fmt::format("  Invoking {}", fmt::join(command.arguments, " ")));

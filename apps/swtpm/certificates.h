@@ -31,7 +31,7 @@ class LocalCa {
 
 // Runs swtpm_localca or what stands for it: TOOL --type ek|platform --ek KEY --dir FOLDER … and reads
 // FOLDER's ek.cert or platform.cert. Errors: not_found, unavailable (with what the tool said).
-Result<Bytes> certify_with_tool(const SetupConfiguration& configuration,
+Result<Bytes> certify_with_tool(const SetupConfiguration& configuration, guest::TpmVersion version,
                                 const guest::TpmCertificateRequest& request,
                                 const guest::TpmDescription& description,
                                 const std::optional<std::string>& vm_id,

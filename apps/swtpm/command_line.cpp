@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstdlib>
@@ -147,7 +148,7 @@ Result<CommandLine> parse_command_line(Interface interface, std::vector<std::str
         line.run_as = optarg;
         break;
       case '2':
-        line.tpm2 = true;
+        line.version = guest::TpmVersion::v2_0;
         break;
       case 'a':
         line.print_capabilities = true;
@@ -177,25 +178,27 @@ Result<LogOptions> parse_log_option(std::string_view text) {
   log.fd = options.number("fd");
   log.prefix = options.text("prefix").value_or("");
   log.truncate = options.truth("truncate");
+  log.level = static_cast<unsigned>(std::clamp(options.number("level").value_or(1), 0, 100));
   return log;
 }
 
-Result<std::optional<guest::SwtpmLocation>> parse_tpmstate_option(const std::optional<std::string>& text) {
+Result<std::optional<guest::SwtpmLocation>> parse_tpmstate_option(const std::optional<std::string>& text,
+                                                                  guest::TpmVersion version) {
   constexpr std::array kRules = {OptionRule{"dir", OptionKind::text}, OptionRule{"mode", OptionKind::mode},
                                  OptionRule{"backend-uri", OptionKind::text}};
   constexpr mode_t kDefaultMode = 0640;
   if (!text) {
     const char* folder = std::getenv("TPM_PATH");
     if (folder == nullptr) return std::nullopt;
-    return guest::SwtpmLocation::directory(absolute(folder), kDefaultMode);
+    return guest::SwtpmLocation::directory(absolute(folder), kDefaultMode, version);
   }
   BOOTSEAL_TRY(const OptionString options, OptionString::parse(*text, kRules));
   const mode_t mode = options.mode("mode").value_or(kDefaultMode);
   if (const auto folder = options.text("dir"))
-    return guest::SwtpmLocation::directory(absolute(*folder), mode);
+    return guest::SwtpmLocation::directory(absolute(*folder), mode, version);
   const auto uri = options.text("backend-uri");
   if (!uri) return bad("The dir or backend-uri parameters is required for the tpmstate option.");
-  BOOTSEAL_TRY(guest::SwtpmLocation location, guest::SwtpmLocation::from_uri(*uri, mode));
+  BOOTSEAL_TRY(guest::SwtpmLocation location, guest::SwtpmLocation::from_uri(*uri, mode, version));
   location.file = absolute(location.file);
   return location;
 }
@@ -207,7 +210,7 @@ Result<LocalityOptions> parse_locality_option(std::string_view text) {
   return LocalityOptions{options.truth("reject-locality-4"), options.truth("allow-set-locality")};
 }
 
-Result<StartFlags> parse_flags_option(std::string_view text) {
+Result<StartFlags> parse_flags_option(std::string_view text, guest::TpmVersion version) {
   constexpr std::array kRules = {
       OptionRule{"not-need-init", OptionKind::truth}, OptionRule{"startup-none", OptionKind::truth},
       OptionRule{"startup-clear", OptionKind::truth}, OptionRule{"startup-state", OptionKind::truth},
@@ -221,7 +224,8 @@ Result<StartFlags> parse_flags_option(std::string_view text) {
   } else if (options.truth("startup-state")) {
     flags.startup = Startup::state;
   } else if (options.truth("startup-deactivated")) {
-    return bad("TPM 2 does not support startup deactivated.");
+    if (version == guest::TpmVersion::v2_0) return bad("TPM 2 does not support startup deactivated.");
+    flags.startup = Startup::deactivated;
   }
   if (flags.startup != Startup::none) flags.need_init = false;
   return flags;
@@ -263,7 +267,7 @@ std::string usage(Interface interface, std::string_view program) {
       "-c|--chardev DEVICE  : data over this character device\n"
       "-f|--fd FD           : data over this open character device\n";
   return fmt::format(
-      "Usage: {} {} --tpm2 [options]\n\n"
+      "Usage: {} {} [--tpm2] [options]\n\n"
       "The options are those of swtpm 0.7.1; docs/bootseal-swtpm.md says what differs.\n\n"
       "{}"
       "-d|--daemon          : go into the background when ready\n"
@@ -278,14 +282,14 @@ std::string usage(Interface interface, std::string_view program) {
       "                     : seals the state; without it the state is only protected from damage\n"
       "--migration-key …    : likewise, of the state that leaves and comes in over the control channel\n"
       "--log file=FILE|fd=FD[,level=N][,prefix=TEXT][,truncate]\n"
-      "                     : file - is nowhere\n"
+      "                     : file - is nowhere; level 2 names each command, 5 and more what libtpms does\n"
       "--locality [reject-locality-4][,allow-set-locality]\n"
-      "--flags [not-need-init][,startup-clear|startup-state|startup-none]\n"
-      "                     : start the TPM without waiting for INIT; send TPM2_Startup\n"
+      "--flags [not-need-init][,startup-clear|startup-state|startup-deactivated|startup-none]\n"
+      "                     : start the TPM without waiting for INIT; send it a startup command\n"
       "--pid file=FILE|fd=FD: write the process id when ready\n"
       "-r|--runas USER      : change to this user first\n"
       "--seccomp action=kill|log|none\n"
-      "--tpm2               : wanted, since there is no TPM 1.2 here\n"
+      "--tpm2               : a TPM 2.0; without it a TPM 1.2\n"
       "--print-capabilities\n"
       "--print-states\n"
       "-h|--help\n",

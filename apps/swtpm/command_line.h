@@ -21,7 +21,7 @@ struct CommandLine {
   bool wrong_usage = false;  // getopt has said what; the usage text follows
   bool daemon = false;
   bool terminate = false;
-  bool tpm2 = false;
+  guest::TpmVersion version = guest::TpmVersion::v1_2;
   bool print_capabilities = false;
   bool print_states = false;
   std::optional<std::string> port;
@@ -40,11 +40,13 @@ struct LogOptions {
   std::optional<int> fd;
   std::string prefix;
   bool truncate = false;
+  unsigned level = 1;
 };
 Result<LogOptions> parse_log_option(std::string_view text);
 
 // dir= or backend-uri=, with mode=. Paths become absolute. `text` is nullopt: TPM_PATH, or none.
-Result<std::optional<guest::SwtpmLocation>> parse_tpmstate_option(const std::optional<std::string>& text);
+Result<std::optional<guest::SwtpmLocation>> parse_tpmstate_option(
+    const std::optional<std::string>& text, guest::TpmVersion version = guest::TpmVersion::v2_0);
 
 struct LocalityOptions {
   bool reject_4 = false;
@@ -56,7 +58,8 @@ struct StartFlags {
   bool need_init = true;
   guest::SwtpmOptions::Startup startup = guest::SwtpmOptions::Startup::none;
 };
-Result<StartFlags> parse_flags_option(std::string_view text);
+Result<StartFlags> parse_flags_option(std::string_view text,
+                                      guest::TpmVersion version = guest::TpmVersion::v2_0);
 Result<Seccomp> parse_seccomp_option(std::string_view text);
 
 struct PidOption {

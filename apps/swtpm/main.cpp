@@ -29,8 +29,9 @@ void say(std::string_view line) {
   fmt::print(stderr, "{}{}\n", log_prefix, line);
 }
 
-Status start_log(const std::optional<std::string>& option) {
-  if (!option) return {};
+// Returns its level.
+Result<unsigned> start_log(const std::optional<std::string>& option) {
+  if (!option) return 1U;
   BOOTSEAL_TRY(const LogOptions log, parse_log_option(*option));
   UniqueFd fd;
   if (log.file) {
@@ -43,7 +44,7 @@ Status start_log(const std::optional<std::string>& option) {
   if (fd.valid() && ::dup2(fd.get(), STDERR_FILENO) < 0)
     return fail_errno(errno, fmt::format("Could not access logfile using fd {}", fd.get()));
   log_prefix = log.prefix;
-  return {};
+  return log.level;
 }
 
 // The Unix sockets that were made here.
@@ -93,7 +94,7 @@ Status open_channels(const CommandLine& line, guest::SwtpmOptions& options, Sock
 }
 
 Status print_states(const CommandLine& line) {
-  BOOTSEAL_TRY(const auto location, parse_tpmstate_option(line.tpmstate));
+  BOOTSEAL_TRY(const auto location, parse_tpmstate_option(line.tpmstate, line.version));
   if (!line.tpmstate || !location) {
     return fail(ErrorCode::invalid_argument, "Error: --tpmstate option is required for --print-states");
   }
@@ -105,16 +106,12 @@ Status print_states(const CommandLine& line) {
 
 Status serve(const CommandLine& line) {
   if (line.run_as) BOOTSEAL_TRY_STATUS(run_as(*line.run_as));
-  BOOTSEAL_TRY_STATUS(start_log(line.log));
+  BOOTSEAL_TRY(const unsigned log_level, start_log(line.log));
   if (line.print_capabilities) {
-    fmt::print("{}\n", guest::swtpm_capabilities(kSwtpmVersion));
+    fmt::print("{}\n", guest::swtpm_capabilities(line.version, kSwtpmVersion));
     return {};
   }
   if (line.print_states) return print_states(line);
-  if (!line.tpm2) {
-    return fail(ErrorCode::unsupported,
-                "bootseal-swtpm has no TPM 1.2; give --tpm2, or use swtpm for a guest that needs a TPM 1.2");
-  }
   if (line.interface == Interface::chardev && !line.device && !line.fd)
     return fail(ErrorCode::invalid_argument, "Error: Missing character device or file descriptor");
 
@@ -128,6 +125,8 @@ Status serve(const CommandLine& line) {
   }
   protect_memory();  // from here on /proc/self tells an ordinary user nothing
   guest::SwtpmOptions options;
+  options.version = line.version;
+  options.log_level = log_level;
   SocketFiles files;
   BOOTSEAL_TRY_STATUS(open_channels(line, options, files));
   crypto::Secret file_key;
@@ -143,9 +142,9 @@ Status serve(const CommandLine& line) {
   BOOTSEAL_TRY(const LocalityOptions locality, parse_locality_option(line.locality.value_or("")));
   options.reject_locality_4 = locality.reject_4;
   options.allow_set_locality = locality.allow_set;
-  BOOTSEAL_TRY(const auto location, parse_tpmstate_option(line.tpmstate));
+  BOOTSEAL_TRY(const auto location, parse_tpmstate_option(line.tpmstate, line.version));
   BOOTSEAL_TRY(const Seccomp seccomp, parse_seccomp_option(line.seccomp.value_or("")));
-  BOOTSEAL_TRY(const StartFlags flags, parse_flags_option(line.flags.value_or("")));
+  BOOTSEAL_TRY(const StartFlags flags, parse_flags_option(line.flags.value_or(""), line.version));
   options.need_init = flags.need_init;
   options.startup = flags.startup;
   options.terminate = options.terminate || line.terminate;

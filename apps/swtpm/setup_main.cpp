@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bootseal/crypto/digest.h"
 #include "bootseal/guest/swtpm.h"
 #include "bootseal/log/log.h"
 #include "certificates.h"
@@ -68,11 +69,15 @@ std::string now() {
   return text;
 }
 
+guest::TpmVersion version_of(const SetupCommandLine& line) {
+  return line.tpm2 ? guest::TpmVersion::v2_0 : guest::TpmVersion::v1_2;
+}
+
 Result<guest::SwtpmLocation> location_of(const SetupCommandLine& line) {
   if (!line.state) return bad("--tpm-state must be provided");
   if (line.state->starts_with("dir://") || line.state->starts_with("file://"))
-    return guest::SwtpmLocation::from_uri(*line.state, kStateMode);
-  return guest::SwtpmLocation::directory(*line.state, kStateMode);
+    return guest::SwtpmLocation::from_uri(*line.state, kStateMode, version_of(line));
+  return guest::SwtpmLocation::directory(*line.state, kStateMode, version_of(line));
 }
 
 Status check_access(const guest::SwtpmLocation& location) {
@@ -137,12 +142,10 @@ Result<SetupConfiguration> configuration_of(const SetupCommandLine& line) {
 }
 
 Status check_combination(const SetupCommandLine& line) {
-  if (!line.tpm2) {
-    return fail(
-        ErrorCode::unsupported,
-        "bootseal-swtpm has no TPM 1.2; give --tpm2, or use swtpm_setup for a guest that needs a TPM 1.2");
-  }
-  if (line.take_ownership) return bad("Taking ownership is not supported for TPM 2.");
+  if (!line.tpm2 && line.ecc) return bad("--ecc requires --tpm2.");
+  if (!line.tpm2 && line.create_spk) return bad("--create-spk requires --tpm2.");
+  if (!line.tpm2 && line.reconfigure) return bad("--reconfigure requires --tpm2.");
+  if (line.tpm2 && line.take_ownership) return bad("Taking ownership is not supported for TPM 2.");
   if (line.reconfigure && (line.create_ek || line.ek_certificates || line.platform_certificate))
     return bad("Reconfiguration is not supported with creation of EK or certificates");
   return {};
@@ -157,8 +160,9 @@ class Certifier {
                            const guest::TpmDescription& description) const {
     BOOTSEAL_TRY(const Bytes der, make(request, description));
     if (line_.certificates_folder && request.kind == guest::TpmCertificateRequest::Kind::endorsement) {
-      BOOTSEAL_TRY_STATUS(replace_file(
-          *line_.certificates_folder / fmt::format("ek-{}.crt", request.key_name), der, kCertificateMode));
+      BOOTSEAL_TRY_STATUS(
+          replace_file(*line_.certificates_folder / fmt::format("ek-{}.crt", request.key_name),
+                       guest::without_stored_certificate_header(der), kCertificateMode));
     }
     return der;
   }
@@ -167,8 +171,8 @@ class Certifier {
   [[nodiscard]] Result<Bytes> make(const guest::TpmCertificateRequest& request,
                                    const guest::TpmDescription& description) const {
     if (configuration_.contains("create_certs_tool")) {
-      return certify_with_tool(configuration_, request, description, line_.vm_id, line_.log_file,
-                               [this](std::string_view text) { log_.done(text); });
+      return certify_with_tool(configuration_, version_of(line_), request, description, line_.vm_id,
+                               line_.log_file, [this](std::string_view text) { log_.done(text); });
     }
     const auto folder = configuration_.find("local_ca_folder");
     BOOTSEAL_TRY(const LocalCa ca,
@@ -206,6 +210,50 @@ Result<guest::TpmSetupOptions> setup_options(const SetupCommandLine& line,
   return options;
 }
 
+// SHA-1 of the password, of 20 zero bytes when it is to be the well-known one.
+crypto::Secret secret_of(const std::optional<std::string>& password, bool well_known,
+                         std::string_view otherwise) {
+  const Bytes zeroes(20);
+  const ByteSpan text = password     ? as_bytes(std::string_view(*password))
+                        : well_known ? ByteSpan(zeroes)
+                                     : as_bytes(otherwise);
+  return crypto::Secret::copy_of(crypto::digest(crypto::HashAlgorithm::sha1, text));
+}
+
+guest::Tpm12SetupOptions tpm12_options(const SetupCommandLine& line, const SetupConfiguration& configuration,
+                                       Log& log) {
+  guest::Tpm12SetupOptions options;
+  options.create_ek = line.create_ek;
+  options.take_ownership = line.take_ownership;
+  options.ek_certificate = line.ek_certificates;
+  options.platform_certificate = line.platform_certificate;
+  options.lock_nv = line.lock_nv;
+  options.owner_secret = secret_of(line.owner_password, line.owner_well_known, "ooo");
+  options.srk_secret = secret_of(line.srk_password, line.srk_well_known, "sss");
+  options.certify = Certifier(line, configuration, log);
+  options.say = [&log](std::string_view text) { log.done(text); };
+  return options;
+}
+
+// A new TPM in the place of whatever is there.
+Status make_tpm(guest::SwtpmStore& store, const SetupCommandLine& line,
+                const SetupConfiguration& configuration, Log& log) {
+  if (!line.tpm2) {
+    const guest::Tpm12SetupOptions options = tpm12_options(line, configuration, log);
+    return store.replace_all([&](guest::GuestState& state) { return guest::set_up_tpm12(state, options); });
+  }
+  BOOTSEAL_TRY(const guest::TpmSetupOptions options, setup_options(line, configuration, log));
+  return store.replace_all([&](guest::GuestState& state) { return guest::set_up_tpm(state, options); });
+}
+
+Status reconfigure(guest::SwtpmStore& store, const SetupCommandLine& line,
+                   const SetupConfiguration& configuration, Log& log) {
+  BOOTSEAL_TRY(const guest::TpmSetupOptions options, setup_options(line, configuration, log));
+  BOOTSEAL_TRY(const auto state, store.open(guest::SwtpmStore::WhenMissing::refuse));
+  BOOTSEAL_TRY_STATUS(guest::reconfigure_tpm(*state, options));
+  return store.remember(state->generation());
+}
+
 Status work(const SetupCommandLine& line, Log& log) {
   BOOTSEAL_TRY_STATUS(check_combination(line));
   BOOTSEAL_TRY(const guest::SwtpmLocation location, location_of(line));
@@ -223,6 +271,13 @@ Status work(const SetupCommandLine& line, Log& log) {
   }
   if (!line.reconfigure) {
     BOOTSEAL_TRY(const auto present, store.list());
+    BOOTSEAL_TRY(const bool other, store.holds_other_family());
+    if (other && !line.overwrite) {
+      const guest::SwtpmLocation found = location.other_family();
+      return fail(ErrorCode::already_exists,
+                  fmt::format("Found existing state of a {}: {}. One directory holds one TPM.",
+                              guest::version_name(found.version), found.file.native()));
+    }
     if (!present.empty() && line.not_overwrite) {
       log.done("Not overwriting existing state file.");
       return {};
@@ -232,17 +287,10 @@ Status work(const SetupCommandLine& line, Log& log) {
     }
   }
   BOOTSEAL_TRY(const SetupConfiguration configuration, configuration_of(line));
-  BOOTSEAL_TRY(const guest::TpmSetupOptions options, setup_options(line, configuration, log));
   log.done(fmt::format("Starting vTPM {} as {} @ {}", line.reconfigure ? "reconfiguration" : "manufacturing",
                        who(), now()));
-  Status outcome;
-  if (line.reconfigure) {
-    auto state = store.open(guest::SwtpmStore::WhenMissing::refuse);
-    outcome = state ? guest::reconfigure_tpm(**state, options) : Status(tl::unexpected(state.error()));
-    if (outcome) outcome = store.remember((*state)->generation());
-  } else {
-    outcome = store.replace_all([&](guest::GuestState& state) { return guest::set_up_tpm(state, options); });
-  }
+  const Status outcome = line.reconfigure ? reconfigure(store, line, configuration, log)
+                                          : make_tpm(store, line, configuration, log);
   if (outcome) log.done("Successfully authored TPM state.");
   if (!outcome) log.wrong("An error occurred. Authoring the TPM state failed.");
   log.done(fmt::format("Ending vTPM manufacturing @ {}", now()));
@@ -254,7 +302,7 @@ void print_capabilities() {
   for (const unsigned size : guest::swtpm_rsa_key_sizes())
     if (size >= 2048) sizes += fmt::format(", \"tpm2-rsa-keysize-{}\"", size);
   fmt::print(
-      "{{ \"type\": \"swtpm_setup\", \"features\": [ \"tpm-2.0\", \"cmdarg-keyfile-fd\", "
+      "{{ \"type\": \"swtpm_setup\", \"features\": [ \"tpm-1.2\", \"tpm-2.0\", \"cmdarg-keyfile-fd\", "
       "\"cmdarg-pwdfile-fd\", "
       "\"tpm12-not-need-root\", \"cmdarg-write-ek-cert-files\", \"cmdarg-create-config-files\", "
       "\"cmdarg-reconfigure-pcr-banks\"{} ], \"version\": \"{}\" }}\n",

@@ -23,6 +23,10 @@ enum Letter : int {
   kCreateEk,
   kCreateSpk,
   kTakeOwnership,
+  kOwnerPassword,
+  kOwnerWellKnown,
+  kSrkPassword,
+  kSrkWellKnown,
   kEkCertificate,
   kPlatformCertificate,
   kLockNv,
@@ -50,17 +54,16 @@ enum Letter : int {
   kImport
 };
 
-// TPM 1.2's passwords, --tpm (there is no other program here) and what swtpm_setup itself ignores are taken
-// and have no effect.
+// --tpm (there is no other program here) and what swtpm_setup itself ignores are taken and have no effect.
 constexpr option kOptions[] = {{"tpm-state", required_argument, nullptr, kState},
                                {"tpmstate", required_argument, nullptr, kState},
                                {"tpm", required_argument, nullptr, kIgnoredWithValue},
                                {"swtpm_ioctl", required_argument, nullptr, kIgnoredWithValue},
                                {"tcsd-system-ps-file", required_argument, nullptr, kIgnoredWithValue},
-                               {"ownerpass", required_argument, nullptr, kIgnoredWithValue},
-                               {"srkpass", required_argument, nullptr, kIgnoredWithValue},
-                               {"owner-well-known", no_argument, nullptr, kIgnored},
-                               {"srk-well-known", no_argument, nullptr, kIgnored},
+                               {"ownerpass", required_argument, nullptr, kOwnerPassword},
+                               {"srkpass", required_argument, nullptr, kSrkPassword},
+                               {"owner-well-known", no_argument, nullptr, kOwnerWellKnown},
+                               {"srk-well-known", no_argument, nullptr, kSrkWellKnown},
                                {"display", no_argument, nullptr, kIgnored},
                                {"tpm2", no_argument, nullptr, kTpm2},
                                {"ecc", no_argument, nullptr, kEcc},
@@ -145,7 +148,19 @@ Result<SetupCommandLine> parse_setup_command_line(std::vector<std::string> argum
         line.create_spk = true;
         break;
       case kTakeOwnership:
-        line.take_ownership = true;
+        line.create_ek = line.take_ownership = true;
+        break;
+      case kOwnerPassword:
+        line.owner_password = optarg;
+        break;
+      case kOwnerWellKnown:
+        line.owner_well_known = true;
+        break;
+      case kSrkPassword:
+        line.srk_password = optarg;
+        break;
+      case kSrkWellKnown:
+        line.srk_well_known = true;
         break;
       case kEkCertificate:
         line.create_ek = line.ek_certificates = true;
@@ -301,13 +316,17 @@ Result<std::vector<std::filesystem::path>> write_configuration_files(std::string
 
 std::string setup_usage(std::string_view program) {
   return fmt::format(
-      "Usage: {} --tpm2 --tpm-state FOLDER|dir://FOLDER|file://FILE [options]\n\n"
+      "Usage: {} [--tpm2] --tpm-state FOLDER|dir://FOLDER|file://FILE [options]\n\n"
       "Makes the TPM of a new machine. The options are those of swtpm_setup 0.7.1; docs/bootseal-swtpm.md "
       "says what\n"
       "differs.\n\n"
-      "--createek              : RSA and ECC P-384 endorsement keys\n"
+      "--tpm2                  : a TPM 2.0; without it a TPM 1.2\n"
+      "--createek              : RSA and ECC P-384 endorsement keys (TPM 1.2: RSA)\n"
       "--create-ek-cert        : with their certificates\n"
       "--create-platform-cert  : and that of the platform\n"
+      "--take-ownership        : of a TPM 1.2\n"
+      "--ownerpass TEXT|--owner-well-known  --srkpass TEXT|--srk-well-known\n"
+      "                        : the passwords of that, ooo and sss; well known: 20 zero bytes\n"
       "--create-spk [--ecc]    : a storage primary key at 0x81000001\n"
       "--allow-signing [--decryption]: endorsement keys that sign (no standard ones)\n"
       "--rsa-keysize 2048|3072|max\n"

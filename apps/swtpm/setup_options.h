@@ -20,7 +20,9 @@ struct SetupCommandLine {
   bool tpm2 = false;
   bool create_ek = false, ek_certificates = false, platform_certificate = false;
   bool create_spk = false, ecc = false, allow_signing = false, decryption = false, lock_nv = false;
-  bool take_ownership = false;
+  bool take_ownership = false;  // of a TPM 1.2
+  bool owner_well_known = false, srk_well_known = false;
+  std::optional<std::string> owner_password, srk_password;
   bool overwrite = false, not_overwrite = false, reconfigure = false;
   std::optional<std::string> state, config, vm_id, key, key_file, password_file, run_as, log_file, pcr_banks;
   std::optional<std::string> key_fd, password_fd;

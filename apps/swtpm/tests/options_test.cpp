@@ -82,7 +82,7 @@ TEST(CommandLine, ReadsSwtpmsOptions) {
       parse_command_line(Interface::socket, {"swtpm", "socket", "-d", "--tpm2", "--ctrl", "type=tcp,port=1",
                                              "-p", "2321", "-t", "--key=file=k"})
           .value();
-  EXPECT_TRUE(line.daemon && line.tpm2 && line.terminate);
+  EXPECT_TRUE(line.daemon && line.version == guest::TpmVersion::v2_0 && line.terminate);
   EXPECT_EQ(line.port, "2321");
   EXPECT_EQ(line.server, "type=tcp,disconnect");
   EXPECT_EQ(line.ctrl, "type=tcp,port=1");
@@ -98,6 +98,7 @@ TEST(CommandLine, ReadsThePlaceOfTheState) {
   EXPECT_EQ(place.file, "/a/b/tpm2-00.permall");
   EXPECT_EQ(place.mode, 0600U);
   EXPECT_EQ(parse_tpmstate_option("backend-uri=dir:///a")->value().file, "/a/tpm2-00.permall");
+  EXPECT_EQ(parse_tpmstate_option("dir=/a", guest::TpmVersion::v1_2)->value().file, "/a/tpm-00.permall");
   const auto file = parse_tpmstate_option("backend-uri=file:///a/f").value().value();
   EXPECT_EQ(file.file, "/a/f");
   EXPECT_FALSE(file.in_directory);
@@ -113,6 +114,8 @@ TEST(CommandLine, ReadsFlagsLocalityAndSeccomp) {
   EXPECT_EQ(parse_flags_option("startup-clear")->startup, Startup::clear);
   EXPECT_FALSE(parse_flags_option("startup-state")->need_init) << "a startup flag implies it";
   EXPECT_FALSE(parse_flags_option("startup-deactivated"));
+  EXPECT_EQ(parse_flags_option("startup-deactivated", guest::TpmVersion::v1_2)->startup,
+            Startup::deactivated);
   EXPECT_TRUE(parse_locality_option("reject-locality-4")->reject_4);
   EXPECT_EQ(parse_seccomp_option(""), Seccomp::kill);
   EXPECT_EQ(parse_seccomp_option("action=none"), Seccomp::none);

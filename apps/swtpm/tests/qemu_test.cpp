@@ -86,5 +86,51 @@ TEST(Qemu, BootsTheFirmwareWithItsTpmAndResetsIt) {
   end();
 }
 
+// SeaBIOS finds a TPM 1.2 behind tpm-tis, starts it and measures into it.
+TEST(Qemu, MeasuresSeaBiosIntoItsTpm12) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "state");
+  const auto log = folder / "log";
+  VtpmProcess tpm(kOurs, folder / "state", {"--terminate", "--log", "file=" + log.native() + ",level=2"},
+                  test::TpmVersion::v1_2);
+  { const test::Socket ready = test::Socket::connect(tpm.control()); }
+  Command qemu;
+  qemu.arguments = {"qemu-system-x86_64",
+                    "-machine",
+                    "pc,accel=tcg",
+                    "-m",
+                    "64",
+                    "-display",
+                    "none",
+                    "-nodefaults",
+                    "-chardev",
+                    "socket,id=tpm,path=" + tpm.control().native(),
+                    "-tpmdev",
+                    "emulator,id=tpm0,chardev=tpm",
+                    "-device",
+                    "tpm-tis,tpmdev=tpm0",
+                    "-qmp",
+                    "unix:" + (folder / "qmp").native() + ",server=on,wait=off"};
+  const ProcessIdentity process = spawn(qemu).value();
+  try {
+    test::Socket qmp = test::Socket::connect(folder / "qmp");
+    qmp.receive_line();
+    EXPECT_THAT(command(qmp, R"({"execute":"qmp_capabilities"})"), testing::HasSubstr("return"));
+    const auto said = [&] { return std::string(as_text(read_file(log, 4 << 20).value())); };
+    const std::string extended = "command 0x14 of 34 bytes: 0x0, 30 bytes";  // TPM_Extend
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (said().find(extended) == std::string::npos && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::yield();
+    EXPECT_THAT(said(), testing::HasSubstr("TPM 1.2 started: 0x0"));
+    EXPECT_THAT(said(), testing::HasSubstr(extended));
+    EXPECT_THAT(command(qmp, R"({"execute":"quit"})"), testing::HasSubstr("return"));
+    EXPECT_EQ(tpm.wait(), 0);
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+  static_cast<void>(signal_process(process, SIGKILL));
+  static_cast<void>(wait_for_end(process, 10s));
+}
+
 }  // namespace
 }  // namespace bootseal::swtpm

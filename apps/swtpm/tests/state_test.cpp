@@ -136,12 +136,12 @@ TEST(State, RefusesDamageAndTheWrongKey) {
   const std::vector<std::string> key{"--key", "file=" + (folder / "key").native()};
   make_counter(kOurs, state, 1, key);
   EXPECT_EQ(open_state(state, key).first, 0U);
-  for (const std::vector<std::string>& wrong :
-       {std::vector<std::string>{}, {"--key", "file=" + (folder / "wrong").native()}}) {
-    const auto [result, words] = open_state(state, wrong);
-    EXPECT_EQ(result, kRefused);
-    EXPECT_THAT(words, HasSubstr("the key does not open it"));
-  }
+  auto [result, words] = open_state(state, {"--key", "file=" + (folder / "wrong").native()});
+  EXPECT_EQ(result, kRefused);
+  EXPECT_THAT(words, HasSubstr("the key does not open it"));
+  std::tie(result, words) = open_state(state);
+  EXPECT_EQ(result, kRefused);
+  EXPECT_THAT(words, HasSubstr("was sealed with a key of 128 bits, and is opened without a key"));
   const Bytes good = read_file(state / "tpm2-00.permall", 8 << 20).value();
   EXPECT_EQ(as_text(good).find("bootseal-swtpm"), std::string_view::npos);
   Bytes damaged = good;

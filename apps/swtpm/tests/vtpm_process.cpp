@@ -20,15 +20,12 @@ T need(Result<T> result) {
 }  // namespace
 
 VtpmProcess::VtpmProcess(const std::string& program, const std::filesystem::path& state_folder,
-                         std::vector<std::string> more) {
+                         std::vector<std::string> more, TpmVersion version) {
   Command command;
-  command.arguments = {program,
-                       "socket",
-                       "--tpm2",
-                       "--tpmstate",
-                       "dir=" + state_folder.native(),
-                       "--ctrl",
-                       "type=unixio,path=" + control().native()};
+  command.arguments = {program,      "socket",
+                       "--tpmstate", "dir=" + state_folder.native(),
+                       "--ctrl",     "type=unixio,path=" + control().native()};
+  if (version == TpmVersion::v2_0) command.arguments.emplace_back("--tpm2");
   command.arguments.insert(command.arguments.end(), more.begin(), more.end());
   const UniqueFd log = need(open_file(folder_ / "output", O_WRONLY | O_CREAT | O_TRUNC, 0600));
   command.fds = {{1, log.get()}, {2, log.get()}};
@@ -59,6 +56,14 @@ int VtpmProcess::wait() {
 
 Session::Session(const VtpmProcess& process)
     : control(process.control()), data(control.open_data_channel()) {}
+
+std::string Session::tpm12(std::uint32_t ordinal, std::string_view parameters) {
+  const Bytes body = need(from_hex(parameters));
+  ByteWriter command;
+  command.be16(0xC1).be32(static_cast<std::uint32_t>(10 + body.size())).be32(ordinal).bytes(body);
+  const Bytes response = need(transport.transceive(command.view()));
+  return to_hex(ByteSpan(response).subspan(6, 4)) + " " + to_hex(ByteSpan(response).subspan(10));
+}
 
 CommandOutput run_program(std::vector<std::string> arguments,
                           std::map<std::string, std::string> environment) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bootseal/guest/tpm_version.h"
 #include "support.h"
 
 namespace bootseal::swtpm::test {
@@ -18,11 +19,14 @@ inline const std::string kOurs = BOOTSEAL_SWTPM;
 inline const std::string kOurSetup = BOOTSEAL_SWTPM_SETUP;
 inline const std::string kTheirs = "swtpm";
 
-// `socket --tpm2 --tpmstate dir=FOLDER --ctrl …` and what `more` adds; killed at the end.
+using guest::TpmVersion;
+
+// `socket --tpm2 --tpmstate dir=FOLDER --ctrl …` (a TPM 1.2: without --tpm2) and what `more` adds; killed at
+// the end.
 class VtpmProcess {
  public:
   VtpmProcess(const std::string& program, const std::filesystem::path& state_folder,
-              std::vector<std::string> more = {});
+              std::vector<std::string> more = {}, TpmVersion version = TpmVersion::v2_0);
   ~VtpmProcess();
   VtpmProcess(const VtpmProcess&) = delete;
   VtpmProcess& operator=(const VtpmProcess&) = delete;
@@ -47,6 +51,9 @@ class Session {
   Socket data;
   SocketTransport transport{data};
   tpm::Client client{transport};
+
+  // A TPM 1.2 command's ordinal and parameters (hex): "CODE PARAMETERS" of the response, both hex.
+  std::string tpm12(std::uint32_t ordinal, std::string_view parameters = "");
 };
 
 CommandOutput run_program(std::vector<std::string> arguments,

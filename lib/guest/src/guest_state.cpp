@@ -29,18 +29,22 @@ struct PrivateFile {
 };
 // The sizes bound what the store must hold: the newest state, the one before it and the next file, wherever
 // the blocks lie.
-constexpr std::array<PrivateFile, 4> kPrivateFiles{{
+constexpr std::array<PrivateFile, 6> kPrivateFiles{{
     {FileId{48}, BlobKind::tpm_permanent, "tpm-permanent", 256U << 10},
     {FileId{49}, BlobKind::uefi_flash, "uefi-flash", 540672},
     {FileId{50}, BlobKind::description, "description", 64U << 10},
     {FileId{51}, BlobKind::generation, "generation", 0},
+    {FileId{52}, BlobKind::tpm12_permanent, "tpm12-permanent", 64U << 10},
+    {FileId{53}, BlobKind::tpm12_saved_state, "tpm12-saved-state", 64U << 10},
 }};
 constexpr const PrivateFile& kGenerationFile = kPrivateFiles[3];
 constexpr std::size_t kMaximumUniqueIdSize = 4096;
 constexpr std::size_t kUniqueIdSize = 20;  // GUID, "ported" flag, padding
 
 const PrivateFile& file_of(Blob blob) {
-  return kPrivateFiles[static_cast<std::size_t>(blob) - 1];
+  const PrivateFile& file = kPrivateFiles[static_cast<std::size_t>(blob) - 1];
+  BOOTSEAL_CHECK(static_cast<std::uint8_t>(file.kind) == static_cast<std::uint8_t>(blob));
+  return file;
 }
 
 // What can be done about each refusal; the last sentence of its message.
@@ -395,6 +399,16 @@ Result<std::unique_ptr<GuestState>> GuestState::open(UniqueFd fd, const VmId& vm
   if (!device) return place.pass(device.error());
   return open_guest_state(*std::move(device), vm, key, minimum, place.name, std::move(lock),
                           wording.audience);
+}
+
+std::size_t GuestState::named_size(const UniqueFd& fd, Blob blob) {
+  UniqueFd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return 0;
+  auto device = vmgs::FileDevice::open(std::move(copy));
+  if (!device) return 0;
+  const Result<Store> store = Store::open(*std::move(device), Container::fixed_vhd);
+  const auto info = store ? store->query(file_of(blob).id) : std::nullopt;
+  return info && info->size > kEnvelopeSize ? static_cast<std::size_t>(info->size - kEnvelopeSize) : 0;
 }
 
 Result<VmId> GuestState::named_vm(const UniqueFd& fd, const Wording& wording) {

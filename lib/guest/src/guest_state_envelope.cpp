@@ -42,7 +42,7 @@ Result<OpenedEnvelope> open_envelope(ByteSpan bytes) {
   }
   BOOTSEAL_TRY(const std::uint8_t kind, reader.u8("envelope kind"));
   if (kind < static_cast<std::uint8_t>(BlobKind::tpm_permanent) ||
-      kind > static_cast<std::uint8_t>(BlobKind::generation)) {
+      kind > static_cast<std::uint8_t>(BlobKind::tpm12_saved_state)) {
     return fail(ErrorCode::corrupt, fmt::format("its envelope is of the unknown kind {}", kind));
   }
   BOOTSEAL_TRY(const std::uint8_t reserved, reader.u8("reserved byte of the envelope"));

@@ -8,8 +8,15 @@ namespace bootseal::guest {
 
 inline constexpr std::size_t kEnvelopeSize = 40;
 
-// What a private file of the store holds; the numbers are on disk. 1 to 3 are those of Blob.
-enum class BlobKind : std::uint8_t { tpm_permanent = 1, uefi_flash = 2, description = 3, generation = 4 };
+// What a private file of the store holds; the numbers are on disk. All but 4 are those of Blob.
+enum class BlobKind : std::uint8_t {
+  tpm_permanent = 1,
+  uefi_flash = 2,
+  description = 3,
+  generation = 4,
+  tpm12_permanent = 5,
+  tpm12_saved_state = 6
+};
 
 struct BlobEnvelope {
   BlobKind kind{};

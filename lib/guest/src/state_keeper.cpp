@@ -15,6 +15,10 @@ std::string_view name_of(Blob blob) {
       return "the UEFI variables";
     case Blob::description:
       return "the description";
+    case Blob::tpm12_permanent:
+      return "the TPM 1.2's permanent state";
+    case Blob::tpm12_saved_state:
+      return "the TPM 1.2's saved state";
   }
   return "an unknown blob";
 }
@@ -26,7 +30,7 @@ Status StateKeeper::commit(Blob blob, ByteSpan content) {
   if (!state_) return fail(ErrorCode::unavailable, "no guest state is open");
   if (const auto committed = state_->commit(blob, content); !committed)
     return remember_failure(committed.error(), name_of(blob));
-  if (blob == Blob::tpm_permanent) ++tpm_commits_;
+  if (blob != Blob::uefi_flash && blob != Blob::description) ++tpm_commits_;
   if (blob == Blob::uefi_flash) ++variable_commits_;
   return {};
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <tuple>
 
 #include "bootseal/guest/swtpm_store.h"
 #include "state_envelope.h"
@@ -28,25 +29,29 @@ Result<std::optional<Bytes>> read_if_there(const std::filesystem::path& path) {
 }
 
 // Lets libtpms judge the states without starting a TPM from them.
-Status check_with_library(const BareStates& states) {
+Status check_with_library(const BareStates& states, TpmVersion version) {
   StateKeeper none(nullptr);
-  TpmEngine engine(none, TpmEngine::WhenMissing::refuse, [](const std::string&) {});
+  TpmEngine engine(
+      none, TpmEngine::WhenMissing::refuse, [](const std::string&) {}, version);
   if (const TpmResult result = engine.set_state(TpmStateKind::permanent, states.permanent);
       result != kTpmSuccess) {
     return fail(
         ErrorCode::guest_state_damaged,
-        fmt::format("libtpms does not take swtpm's permanent state (0x{:x}): it is damaged, of a TPM 1.2, "
+        fmt::format("libtpms does not take swtpm's permanent state (0x{:x}): it is damaged, not of a {}, "
                     "or was made by a newer libtpms",
-                    result));
+                    result, version_name(version)));
   }
-  if (states.volatile_state.empty()) return {};
-  if (const TpmResult result = engine.set_state(TpmStateKind::volatile_state, states.volatile_state);
-      result != kTpmSuccess) {
-    return fail(
-        ErrorCode::guest_state_damaged,
-        fmt::format("libtpms does not take swtpm's volatile state (0x{:x}): it is damaged, or belongs to "
-                    "another permanent state; remove it to go on as after a power cycle",
-                    result));
+  const std::tuple<std::string_view, TpmStateKind, const Bytes&> others[] = {
+      {"volatile", TpmStateKind::volatile_state, states.volatile_state},
+      {"saved", TpmStateKind::save_state, states.saved_state}};
+  for (const auto& [name, kind, state] : others) {
+    if (state.empty()) continue;
+    if (const TpmResult result = engine.set_state(kind, state); result != kTpmSuccess) {
+      return fail(ErrorCode::guest_state_damaged,
+                  fmt::format("libtpms does not take swtpm's {} state (0x{:x}): it is damaged, or belongs to "
+                              "another permanent state; remove it to go on as after a power cycle",
+                              name, result));
+    }
   }
   return {};
 }
@@ -65,6 +70,7 @@ Status keep(const std::filesystem::path& path) {
 void wipe(BareStates& states) {
   crypto::wipe(states.permanent);
   crypto::wipe(states.volatile_state);
+  crypto::wipe(states.saved_state);
 }
 
 }  // namespace
@@ -78,7 +84,7 @@ Result<SwtpmFiles> read_linear_file(ByteSpan file) {
   if (magic != kLinearMagic) return fail(ErrorCode::corrupt, "it is none of swtpm's linear files");
   if (version > kLinearVersion)
     return fail(ErrorCode::unsupported, fmt::format("swtpm's linear file has version {}", version));
-  if (head < kLinearHead + 2 * kLinearEntry)
+  if (head < kLinearHead + 3 * kLinearEntry)
     return fail(ErrorCode::corrupt, fmt::format("the head of swtpm's linear file has {} bytes", head));
   const auto state = [&](std::string_view name) -> Result<std::optional<Bytes>> {
     BOOTSEAL_TRY(const std::uint32_t offset, reader.le32(name));
@@ -92,8 +98,9 @@ Result<SwtpmFiles> read_linear_file(ByteSpan file) {
   };
   BOOTSEAL_TRY(std::optional<Bytes> permanent, state("the permanent state in swtpm's linear file"));
   BOOTSEAL_TRY(std::optional<Bytes> volatile_state, state("the volatile state in swtpm's linear file"));
+  BOOTSEAL_TRY(std::optional<Bytes> saved_state, state("the saved state in swtpm's linear file"));
   if (!permanent) return fail(ErrorCode::not_found, "swtpm's linear file holds no permanent state");
-  return SwtpmFiles{*std::move(permanent), std::move(volatile_state)};
+  return SwtpmFiles{*std::move(permanent), std::move(volatile_state), std::move(saved_state)};
 }
 
 Result<BareStates> unwrap_files(const SwtpmFiles& files, const crypto::Secret* key) {
@@ -101,6 +108,9 @@ Result<BareStates> unwrap_files(const SwtpmFiles& files, const crypto::Secret* k
   BOOTSEAL_TRY(states.permanent, unwrap_state_file(files.permanent, key));
   if (files.volatile_state) {
     BOOTSEAL_TRY(states.volatile_state, unwrap_state_file(*files.volatile_state, key));
+  }
+  if (files.saved_state) {
+    BOOTSEAL_TRY(states.saved_state, unwrap_state_file(*files.saved_state, key));
   }
   return states;
 }
@@ -116,12 +126,27 @@ Status SwtpmStore::import_swtpm() {
         ErrorCode::already_exists,
         fmt::format("{} is bootseal-swtpm's already; there is nothing to import", location_.file.native()));
   }
+  if (location_.in_directory) {
+    const SwtpmStore other(location_.other_family(), nullptr);
+    BOOTSEAL_TRY(const SwtpmContent beside, other.content());
+    if (beside == SwtpmContent::ours) {
+      return fail(
+          ErrorCode::already_exists,
+          fmt::format("there is a {} of bootseal-swtpm in this directory ({}), which holds one TPM; move "
+                      "{} to a directory of its own",
+                      version_name(other.location().version), other.location().file.native(),
+                      location_.file.native()));
+    }
+  }
   const auto read = [&]() -> Result<BareStates> {
     BOOTSEAL_TRY(Bytes whole, read_file(location_.file, kMaximumFile));
     SwtpmFiles files;
     if (location_.in_directory) {
       files.permanent = std::move(whole);
       BOOTSEAL_TRY(files.volatile_state, read_if_there(location_.volatile_file()));
+      if (location_.version == TpmVersion::v1_2) {
+        BOOTSEAL_TRY(files.saved_state, read_if_there(location_.saved_file()));
+      }
     } else {
       BOOTSEAL_TRY(files, read_linear_file(whole));
     }
@@ -130,26 +155,40 @@ Status SwtpmStore::import_swtpm() {
   auto states = read();
   if (!states)
     return tl::unexpected(states.error().wrap(fmt::format("importing {}", location_.file.native())));
-  Status outcome = check_with_library(*states);
-  if (outcome) outcome = replace_by(states->permanent, states->volatile_state);
+  Status outcome = check_with_library(*states, location_.version);
+  if (outcome) outcome = replace_by(*states);
   wipe(*states);
   if (!outcome)
     return tl::unexpected(outcome.error().wrap(fmt::format("importing {}", location_.file.native())));
   return outcome;
 }
 
-Status SwtpmStore::replace_by(ByteSpan permanent, ByteSpan volatile_state) {
-  const bool has_volatile_file = location_.in_directory && std::filesystem::exists(location_.volatile_file());
+Status SwtpmStore::replace_by(const BareStates& states) {
+  const bool tpm12 = location_.version == TpmVersion::v1_2;
+  std::vector<std::filesystem::path> kept{location_.file};
+  if (location_.in_directory) {
+    for (const auto& path : {location_.volatile_file(), location_.saved_file()})
+      if (std::filesystem::exists(path)) kept.push_back(path);
+  }
   const auto fill = [&](GuestState& state) -> Status {
-    BOOTSEAL_TRY_STATUS(state.commit(Blob::tpm_permanent, permanent));
+    BOOTSEAL_TRY_STATUS(state.commit(tpm12 ? Blob::tpm12_permanent : Blob::tpm_permanent, states.permanent));
+    if (!states.saved_state.empty())
+      BOOTSEAL_TRY_STATUS(state.commit(Blob::tpm12_saved_state, states.saved_state));
     // From here on to the rename only second names are made: whatever stops this, swtpm's files are whole.
-    BOOTSEAL_TRY_STATUS(keep(location_.file));
-    if (has_volatile_file) BOOTSEAL_TRY_STATUS(keep(location_.volatile_file()));
+    for (const std::filesystem::path& path : kept) BOOTSEAL_TRY_STATUS(keep(path));
     return {};
   };
   BOOTSEAL_TRY(const auto state, make(VmId::random(), Generation{}, fill));
-  if (!volatile_state.empty()) return write_volatile(volatile_state, permanent);
-  return has_volatile_file ? remove_volatile() : Status{};
+  if (!states.volatile_state.empty())
+    BOOTSEAL_TRY_STATUS(write_volatile(states.volatile_state, states.permanent));
+  // What has its second name, and is not one of ours now.
+  for (const std::filesystem::path& path : kept) {
+    const bool ours =
+        path == location_.file || (path == location_.volatile_file() && !states.volatile_state.empty());
+    if (!ours && ::unlink(path.c_str()) != 0 && errno != ENOENT)
+      return fail_errno(errno, fmt::format("removing {}", path.native()));
+  }
+  return {};
 }
 
 }  // namespace bootseal::guest

@@ -10,6 +10,7 @@ namespace bootseal::guest {
 struct SwtpmFiles {
   Bytes permanent;  // as swtpm stored them: in its envelope
   std::optional<Bytes> volatile_state;
+  std::optional<Bytes> saved_state;  // of a TPM 1.2
 };
 
 // The states in swtpm's linear file (--tpmstate backend-uri=file://…): a head of magic "nilmptws" (u64 little
@@ -21,8 +22,9 @@ Result<SwtpmFiles> read_linear_file(ByteSpan file);
 struct BareStates {
   Bytes permanent;
   Bytes volatile_state;  // empty: none
+  Bytes saved_state;     // likewise
 };
-// Takes both out of their envelopes. Errors as unwrap_state_file (state_envelope.h).
+// Takes all out of their envelopes. Errors as unwrap_state_file (state_envelope.h).
 Result<BareStates> unwrap_files(const SwtpmFiles& files, const crypto::Secret* key);
 
 }  // namespace bootseal::guest

@@ -17,14 +17,19 @@ constexpr std::size_t kMaxOutput = std::size_t{1} << 20;  // then nothing more i
 constexpr milliseconds kRememberInterval{200};
 // As swtpm 0.7.1, and LOCK_STORAGE.
 constexpr std::uint32_t kCapabilities = 0x1FFFF;
+// For a TPM 1.2 exactly swtpm's: no framing, and LOCK_STORAGE works unannounced.
+constexpr std::uint32_t kCapabilitiesTpm12 = 0x7FFF;
 constexpr std::uint32_t kConfigFileKey = 0x1;
 constexpr std::uint32_t kConfigMigrationKey = 0x2;
-constexpr std::uint16_t kStartupClear = 0;
-constexpr std::uint16_t kStartupState = 1;
 
-TpmResult result_of(const Error& error) {
-  // What swtpm answers: "fail" when another process has the lock, else that the TPM could not be started.
-  return error.code == ErrorCode::conflict ? kTpmFail : TpmResult{kTpm2ResponseFailure};
+// TPM2_Startup, or TPM_Startup, whose types count from 1 (TCG TPM Main, Part 2, 4.5).
+Bytes startup_command(TpmVersion version, SwtpmOptions::Startup startup) {
+  const bool tpm2 = version == TpmVersion::v2_0;
+  const auto type = static_cast<std::uint16_t>(startup);  // clear 1, state 2, deactivated 3
+  ByteWriter command;
+  command.be16(tpm2 ? 0x8001 : 0x00C1).be32(12).be32(tpm2 ? 0x144 : 0x99);
+  command.be16(tpm2 ? static_cast<std::uint16_t>(type - 1) : type);
+  return command.take();
 }
 
 }  // namespace
@@ -33,8 +38,10 @@ SwtpmService::SwtpmService(SwtpmOptions options)
     : options_(std::move(options)),
       keys_{.file = options_.file_key, .migration = options_.migration_key},
       fixed_data_(options_.data_listener.valid() || options_.data_client.valid()),
-      engine_(keeper_, TpmEngine::WhenMissing::manufacture,
-              [this](const std::string& message) { options_.say(message); }) {
+      engine_(
+          keeper_, TpmEngine::WhenMissing::manufacture,
+          [this](const std::string& message) { options_.say(message); }, options_.version) {
+  engine_.trace(options_.log_level, options_.say);
   if (options_.control_client.valid()) attach_control(std::move(options_.control_client));
   if (options_.data_client.valid()) attach_data(std::move(options_.data_client));
 }
@@ -60,12 +67,9 @@ Status SwtpmService::start() {
   if (const TpmResult result = power_on(false); result != kTpmSuccess)
     return fail(ErrorCode::unavailable, fmt::format("the TPM could not be started (0x{:x})", result));
   if (options_.startup == SwtpmOptions::Startup::none) return {};
-  ByteWriter command;  // TPM2_Startup
-  command.be16(0x8001).be32(12).be32(0x144);
-  command.be16(options_.startup == SwtpmOptions::Startup::clear ? kStartupClear : kStartupState);
-  const Bytes response = engine_.execute(command.view());
+  const Bytes response = engine_.execute(startup_command(options_.version, options_.startup));
   if (const std::uint32_t code = load_be32(response, 6); code != kTpmSuccess)
-    options_.say(fmt::format("TPM2_Startup answered 0x{:x}", code));
+    options_.say(fmt::format("the startup command was answered with 0x{:x}", code));
   return {};
 }
 
@@ -159,7 +163,7 @@ void SwtpmService::accept_clients() {
 
 void SwtpmService::attach_data(UniqueFd fd) {
   const TpmDataProfile profile{
-      .framing = true,
+      .framing = options_.version == TpmVersion::v2_0,  // swtpm understands it for this one only
       .set_locality_command = true,
       .allow_set_locality = options_.allow_set_locality,
       .highest_locality = static_cast<std::uint8_t>(options_.reject_locality_4 ? 3 : 4)};
@@ -169,7 +173,7 @@ void SwtpmService::attach_data(UniqueFd fd) {
 
 void SwtpmService::attach_control(UniqueFd fd) {
   TpmControlProfile profile;
-  profile.capabilities = kCapabilities;
+  profile.capabilities = options_.version == TpmVersion::v2_0 ? kCapabilities : kCapabilitiesTpm12;
   profile.configuration =
       (keys_.file != nullptr ? kConfigFileKey : 0U) | (keys_.migration != nullptr ? kConfigMigrationKey : 0U);
   profile.highest_locality = options_.reject_locality_4 ? 3 : 4;
@@ -189,16 +193,26 @@ bool SwtpmService::take_data_channel(UniqueFd fd) {
   return true;
 }
 
+// What swtpm answers when the TPM could not be started: "fail" when another process has the lock, else what
+// libtpms says.
+TpmResult SwtpmService::not_started() const {
+  return options_.version == TpmVersion::v2_0 ? TpmResult{kTpm2ResponseFailure} : kTpmFail;
+}
+
 TpmResult SwtpmService::say_failure(const Error& error) {
   options_.say(error.describe());
-  return result_of(error);
+  if (options_.version == TpmVersion::v1_2) {  // libtpms passes these on for a TPM 1.2 only
+    if (error.code == ErrorCode::guest_state_wrong_key) return kTpmDecryptError;
+    if (error.code == ErrorCode::invalid_argument) return kTpmBadKeyProperty;
+  }
+  return error.code == ErrorCode::conflict ? kTpmFail : not_started();
 }
 
 // Opens the state, or opens it again when its file was replaced or took no more changes.
 TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
   if (options_.store == nullptr) {
     options_.say("there is no place for the TPM's state; give --tpmstate dir=FOLDER");
-    return kTpm2ResponseFailure;
+    return not_started();
   }
   if (keeper_.has_state() && !keeper_.failure() && options_.store->is_current()) return kTpmSuccess;
   keeper_.replace(nullptr);
@@ -230,7 +244,7 @@ TpmResult SwtpmService::power_on(bool delete_volatile) {
 }
 
 TpmResult SwtpmService::load_volatile() {
-  auto permanent = keeper_.read(Blob::tpm_permanent);
+  auto permanent = keeper_.read(engine_.permanent_blob());
   if (!permanent) return say_failure(permanent.error());
   auto kept = options_.store->read_volatile(permanent->value_or(Bytes()));
   if (*permanent) crypto::wipe(**permanent);
@@ -244,7 +258,7 @@ TpmResult SwtpmService::keep_volatile_state() {
   Bytes state;
   const TpmResult result = engine_.get_state(TpmStateKind::volatile_state, state);
   if (result != kTpmSuccess) return result;
-  auto permanent = keeper_.read(Blob::tpm_permanent);
+  auto permanent = keeper_.read(engine_.permanent_blob());
   if (!permanent) return say_failure(permanent.error());
   const Status written = options_.store->write_volatile(state, permanent->value_or(Bytes()));
   crypto::wipe(state);

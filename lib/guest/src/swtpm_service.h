@@ -45,6 +45,7 @@ class SwtpmService final : private TpmControlHost {
   TpmResult open_state(SwtpmStore::WhenMissing when_missing);
   TpmResult load_volatile();
   TpmResult say_failure(const Error& error);
+  [[nodiscard]] TpmResult not_started() const;
 
   bool take_data_channel(UniqueFd fd) override;
   bool may_give_state() override { return true; }

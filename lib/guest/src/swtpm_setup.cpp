@@ -9,6 +9,7 @@
 #include "bootseal/crypto/x509.h"
 #include "bootseal/json/json.h"
 #include "bootseal/tpm/public_key.h"
+#include "swtpm_setup_internal.h"
 #include "swtpm_templates.h"
 #include "tpm_engine.h"
 
@@ -21,7 +22,6 @@ constexpr std::uint32_t kCertificateAttributes = tpm::kNvPlatformWrite | tpm::kN
                                                  tpm::kNvNoDa | tpm::kNvPlatformCreate;
 constexpr std::size_t kLargestIndex = 2048;  // MAX_NV_INDEX_SIZE of libtpms
 constexpr tpm::Handle kPlatformCertificate = 0x01C08000;
-constexpr std::uint64_t kSpecificationAndAttributes = 0x3;  // of GET_INFO
 
 // Where a key, its certificate and its template go.
 struct KeyPlace {
@@ -37,19 +37,6 @@ constexpr KeyPlace kP384{"ECC", "secp384r1", 0x81010016, 0x01C00016, 0x01C00017}
 
 const std::vector<tpm::Algorithm> kAllBanks = {tpm::Algorithm::sha1, tpm::Algorithm::sha256,
                                                tpm::Algorithm::sha384, tpm::Algorithm::sha512};
-
-// The state that a caller owns, as the keeper wants it.
-class BorrowedState final : public GuestState {
- public:
-  explicit BorrowedState(GuestState& state) : state_(state) {}
-  [[nodiscard]] Generation generation() const override { return state_.generation(); }
-  Result<std::optional<Bytes>> read(Blob blob) override { return state_.read(blob); }
-  Result<Generation> commit(Blob blob, ByteSpan content) override { return state_.commit(blob, content); }
-  Result<Generation> advance() override { return state_.advance(); }
-
- private:
-  GuestState& state_;
-};
 
 class Setup {
  public:
@@ -127,7 +114,7 @@ class Setup {
     TpmCertificateRequest request{.kind = kind, .key_name = std::string(place.name)};
     BOOTSEAL_TRY(request.subject_public_key_info, tpm::subject_public_key_info(public_area));
     BOOTSEAL_TRY(request.key_parameter, key_parameter(public_area));
-    BOOTSEAL_TRY(const TpmDescription description, describe());
+    BOOTSEAL_TRY(const TpmDescription description, describe_tpm(engine_));
     BOOTSEAL_TRY(const Bytes der, options_.certify(request, description));
     // The tool that made it may know forms that we do not: it goes in as it is, as with swtpm_setup.
     if (const auto parsed = crypto::Certificate::from_der(der); !parsed)
@@ -171,21 +158,6 @@ class Setup {
     return fmt::format("x={},y={},id=secp384r1", to_hex(first), to_hex(second));
   }
 
-  Result<TpmDescription> describe() {
-    BOOTSEAL_TRY(const json::Value document, json::parse(engine_.information(kSpecificationAndAttributes)));
-    BOOTSEAL_TRY(json::Reader whole, json::Reader::object(document, "libtpms' description of the TPM"));
-    BOOTSEAL_TRY(json::Reader specification, whole.object("TPMSpecification"));
-    BOOTSEAL_TRY(json::Reader attributes, whole.object("TPMAttributes"));
-    TpmDescription description;
-    BOOTSEAL_TRY(description.family, specification.string("family"));
-    BOOTSEAL_TRY(description.level, specification.integer("level"));
-    BOOTSEAL_TRY(description.revision, specification.integer("revision"));
-    BOOTSEAL_TRY(description.manufacturer, attributes.string("manufacturer"));
-    BOOTSEAL_TRY(description.model, attributes.string("model"));
-    BOOTSEAL_TRY(description.version, attributes.string("version"));
-    return description;
-  }
-
   // As swtpm_setup: names that libtpms does not have are left out, as long as one is left.
   Status activate_banks() {
     if (options_.pcr_banks.empty()) return {};
@@ -222,6 +194,22 @@ class Setup {
 };
 
 }  // namespace
+
+Result<TpmDescription> describe_tpm(const TpmEngine& engine) {
+  constexpr std::uint64_t kSpecificationAndAttributes = 0x3;  // of GET_INFO
+  BOOTSEAL_TRY(const json::Value document, json::parse(engine.information(kSpecificationAndAttributes)));
+  BOOTSEAL_TRY(json::Reader whole, json::Reader::object(document, "libtpms' description of the TPM"));
+  BOOTSEAL_TRY(json::Reader specification, whole.object("TPMSpecification"));
+  BOOTSEAL_TRY(json::Reader attributes, whole.object("TPMAttributes"));
+  TpmDescription description;
+  BOOTSEAL_TRY(description.family, specification.string("family"));
+  BOOTSEAL_TRY(description.level, specification.integer("level"));
+  BOOTSEAL_TRY(description.revision, specification.integer("revision"));
+  BOOTSEAL_TRY(description.manufacturer, attributes.string("manufacturer"));
+  BOOTSEAL_TRY(description.model, attributes.string("model"));
+  BOOTSEAL_TRY(description.version, attributes.string("version"));
+  return description;
+}
 
 Status set_up_tpm(GuestState& state, const TpmSetupOptions& options) {
   return Setup(state, options, TpmEngine::WhenMissing::manufacture).fill();

@@ -17,8 +17,6 @@
 namespace bootseal::guest {
 namespace {
 
-constexpr std::string_view kStateName = "tpm2-00.permall";
-constexpr std::string_view kVolatileName = "tpm2-00.volatilestate";
 constexpr std::string_view kSealLabel = "bootseal-swtpm guest state 1";
 // What stands for the user's key when there is none. Anybody can know it.
 constexpr std::string_view kNoKey = "bootseal-swtpm: no key was given";
@@ -40,10 +38,10 @@ tl::unexpected<Error> of_swtpm(const SwtpmLocation& location) {
       ErrorCode::unsupported,
       fmt::format(
           "TPM state file {} is not one of bootseal-swtpm, but swtpm's or damaged at its start. "
-          "A state that swtpm made is taken over by `bootseal-swtpm-setup --tpm2 --tpm-state {} "
+          "A state that swtpm made is taken over by `bootseal-swtpm-setup {}--tpm-state {} "
           "--import-swtpm` (with the key options it was made with); its old file stays beside "
           "the new one",
-          location.file.native(),
+          location.file.native(), location.version == TpmVersion::v2_0 ? "--tpm2 " : "",
           location.in_directory ? location.file.parent_path().native() : "file://" + location.file.native()));
 }
 
@@ -82,34 +80,6 @@ Status set_mode(int fd, mode_t mode) {
 
 }  // namespace
 
-SwtpmLocation SwtpmLocation::directory(const std::filesystem::path& folder, mode_t mode) {
-  return {.file = folder / kStateName, .in_directory = true, .mode = mode};
-}
-
-Result<SwtpmLocation> SwtpmLocation::from_uri(std::string_view uri, mode_t mode) {
-  constexpr std::string_view kDirectory = "dir://";
-  constexpr std::string_view kFile = "file://";
-  if (uri.starts_with(kDirectory) && uri.size() > kDirectory.size())
-    return directory(uri.substr(kDirectory.size()), mode);
-  if (uri.starts_with(kFile) && uri.size() > kFile.size())
-    return SwtpmLocation{.file = uri.substr(kFile.size()), .in_directory = false, .mode = mode};
-  return fail(ErrorCode::invalid_argument,
-              fmt::format("'{}' names no place for TPM state; it is dir://FOLDER or file://FILE", uri));
-}
-
-std::filesystem::path SwtpmLocation::volatile_file() const {
-  return in_directory ? file.parent_path() / kVolatileName
-                      : std::filesystem::path(file.native() + ".volatilestate");
-}
-
-std::filesystem::path SwtpmLocation::lock_file() const {
-  return file.parent_path() / ".lock";
-}
-
-std::filesystem::path SwtpmLocation::memory_file() const {
-  return file.parent_path() / ".bootseal-swtpm";
-}
-
 SwtpmStore::SwtpmStore(SwtpmLocation location, const crypto::Secret* key)
     : location_(std::move(location)),
       wording_{.audience = Audience::swtpm, .file = location_.file.native()},
@@ -132,6 +102,7 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
   }
   if (found == SwtpmContent::foreign) return of_swtpm(location_);
   if (found == SwtpmContent::nothing) {
+    BOOTSEAL_TRY_STATUS(check_family());
     if (memory && when_missing != WhenMissing::make_for) return missing(location_);
     if (when_missing == WhenMissing::refuse) {
       return fail(ErrorCode::not_found, fmt::format("there is no TPM state at {}", location_.file.native()));
@@ -148,15 +119,25 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
                     location_.memory_file().native()));
   }
   UniqueFd path(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
-  BOOTSEAL_TRY(auto state, GuestState::open(std::move(fd), vm, seal_key_,
-                                            memory ? memory->generation : Generation{}, wording_));
+  auto state =
+      GuestState::open(std::move(fd), vm, seal_key_, memory ? memory->generation : Generation{}, wording_);
+  if (!state && state.error().code == ErrorCode::guest_state_wrong_key && memory && memory->key_bits &&
+      *memory->key_bits != key_bits()) {
+    const auto described = [](std::uint64_t bits) {
+      return bits == 0 ? std::string("without a key") : fmt::format("with a key of {} bits", bits);
+    };
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("TPM state file {} was sealed {}, and is opened {}", location_.file.native(),
+                            described(*memory->key_bits), described(key_bits())));
+  }
+  if (!state) return state;
   vm_ = vm;
   opened_ = std::move(path);
-  // No generation for the use itself: TPM2_Startup commits before it is answered, and a use without it
-  // leaves nothing that a copy from before would lack.
+  // No generation for the use itself: TPM2_Startup commits before it is answered, TPM_Startup when it uses up
+  // what was saved, and a use without a commit leaves nothing that a copy from before would lack.
   if (memory) remembered_ = memory->generation;
   // A full disk must not keep a TPM from starting: the caller remembers again, and says when that fails.
-  static_cast<void>(remember(state->generation()));
+  static_cast<void>(remember((*state)->generation()));
   return state;
 }
 
@@ -222,7 +203,11 @@ Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
     BOOTSEAL_TRY(const std::string id, reader.string("tpm"));
     BOOTSEAL_TRY(const VmId vm, VmId::parse(id));
     BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
-    return Memory{vm, Generation{generation}};
+    std::optional<std::uint64_t> bits;
+    if (reader.has("keyBits")) {
+      BOOTSEAL_TRY(bits, reader.unsigned_integer("keyBits"));
+    }
+    return Memory{vm, Generation{generation}, bits};
   };
   Result<Memory> memory = parse();
   if (!memory) {
@@ -236,7 +221,8 @@ Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
 }
 
 std::string SwtpmStore::memory_text(Generation generation) const {
-  std::string text = json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}});
+  std::string text =
+      json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}, {"keyBits", key_bits()}});
   text.resize(kMemorySize - 1, ' ');
   return text + "\n";
 }
@@ -272,6 +258,10 @@ Status SwtpmStore::remember(Generation generation) {
   }
   remembered_ = generation;
   return {};
+}
+
+std::uint64_t SwtpmStore::key_bits() const {
+  return user_key_ != nullptr ? user_key_->size() * 8 : 0;
 }
 
 crypto::Secret SwtpmStore::volatile_key() const {
@@ -329,12 +319,51 @@ Status SwtpmStore::replace_all(const std::function<Status(GuestState&)>& fill) {
   const auto fill_and_clear = [&](GuestState& state) -> Status {
     BOOTSEAL_TRY_STATUS(fill(state));
     BOOTSEAL_TRY_STATUS(remove_volatile());
+    BOOTSEAL_TRY_STATUS(remove_other_family());
     if (location_.in_directory && ::unlink(location_.memory_file().c_str()) != 0 && errno != ENOENT)
       return fail_errno(errno, fmt::format("removing {}", location_.memory_file().native()));
     return {};
   };
   BOOTSEAL_TRY_STATUS(make(VmId::random(), Generation{}, fill_and_clear));
   return {};
+}
+
+// The files of swtpm's that ours do not replace: saved states, and those of the other family.
+Status SwtpmStore::remove_other_family() {
+  if (!location_.in_directory) return {};
+  const SwtpmLocation other = location_.other_family();
+  for (const auto& path : {location_.saved_file(), other.file, other.volatile_file(), other.saved_file()}) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+      return fail_errno(errno, fmt::format("removing {}", path.native()));
+  }
+  return {};
+}
+
+Result<bool> SwtpmStore::holds_other_family() const {
+  if (!location_.in_directory) return false;
+  const SwtpmStore other(location_.other_family(), nullptr);
+  BOOTSEAL_TRY(const SwtpmContent found, other.content());
+  return found != SwtpmContent::nothing;
+}
+
+Status SwtpmStore::check_family() const {
+  BOOTSEAL_TRY(const bool other, holds_other_family());
+  if (!other) return {};
+  const SwtpmLocation found = location_.other_family();
+  return fail(ErrorCode::unsupported,
+              fmt::format("there is a {} in this directory ({}), and no {}: start it {} --tpm2, or give "
+                          "another directory",
+                          version_name(found.version), found.file.native(), version_name(location_.version),
+                          found.version == TpmVersion::v2_0 ? "with" : "without"));
+}
+
+std::uint64_t SwtpmStore::saved_size() const {
+  if (location_.version != TpmVersion::v1_2) return 0;
+  struct stat status {};
+  if (location_.in_directory && ::stat(location_.saved_file().c_str(), &status) == 0)
+    return static_cast<std::uint64_t>(status.st_size);
+  const UniqueFd fd(::open(location_.file.c_str(), O_RDONLY | O_CLOEXEC));
+  return fd.valid() ? GuestState::named_size(fd, Blob::tpm12_saved_state) : 0;
 }
 
 Result<std::vector<SwtpmStore::NamedState>> SwtpmStore::list() const {
@@ -352,6 +381,7 @@ Result<std::vector<SwtpmStore::NamedState>> SwtpmStore::list() const {
     if (status.st_size == 0 && !location_.in_directory) continue;  // a file that waits to be filled
     states.push_back({std::string(name), static_cast<std::uint64_t>(status.st_size)});
   }
+  if (const std::uint64_t size = saved_size(); size > 0) states.push_back({"savestate", size});
   return states;
 }
 

@@ -31,11 +31,12 @@ std::vector<unsigned> swtpm_rsa_key_sizes() {
 }
 
 // In the words of swtpm, which programs search for "tpm-2.0" and the like.
-std::string swtpm_capabilities(std::string_view version) {
+std::string swtpm_capabilities(TpmVersion family, std::string_view version) {
   std::string sizes;
-  for (const unsigned size : swtpm_rsa_key_sizes()) sizes += fmt::format(", \"rsa-keysize-{}\"", size);
+  if (family == TpmVersion::v2_0)
+    for (const unsigned size : swtpm_rsa_key_sizes()) sizes += fmt::format(", \"rsa-keysize-{}\"", size);
   return fmt::format(
-      "{{ \"type\": \"swtpm\", \"features\": [ \"tpm-2.0\", \"tpm-send-command-header\", "
+      "{{ \"type\": \"swtpm\", \"features\": [ \"tpm-1.2\", \"tpm-2.0\", \"tpm-send-command-header\", "
       "\"flags-opt-startup\", "
       "\"cmdarg-seccomp\", \"cmdarg-key-fd\", \"cmdarg-pwd-fd\", \"cmdarg-print-states\", "
       "\"nvram-backend-dir\", \"nvram-backend-file\"{} ], \"version\": \"{}\" }}",

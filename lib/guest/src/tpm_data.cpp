@@ -7,10 +7,7 @@ constexpr std::size_t kSizeFieldEnd = 6;
 constexpr std::size_t kHeaderSize = 10;
 constexpr std::size_t kFrameSize = 9;
 constexpr std::uint32_t kSendCommand = 8;           // no TPM command begins with these four bytes
-constexpr std::uint32_t kSetLocality = 0x20001000;  // TPM2_CC_SET_LOCALITY, linux/vtpm_proxy.h
-constexpr std::uint32_t kTpm2ResponseLocality = 0x907;
-constexpr std::uint32_t kTpm2ResponseInsufficient = 0x9A;
-constexpr std::uint32_t kTpm2Success = 0;
+constexpr std::uint32_t kSetLocality = 0x20001000;  // TPM_ORD_ and TPM2_CC_SET_LOCALITY, linux/vtpm_proxy.h
 
 void drop_front(Bytes& bytes, std::size_t count) {
   bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
@@ -26,7 +23,7 @@ void TpmDataSession::receive(ByteSpan data, Bytes& output) {
       // Where the next command begins is not known. QEMU waits for each answer, so there is none yet.
       buffer_.clear();
       started_.reset();
-      return respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
+      return respond(answer(TpmAnswer::bad_command_size), output);
     }
     if (buffer_.size() < size) return;
     execute(MutableByteSpan(buffer_).first(size), output);
@@ -48,6 +45,10 @@ bool TpmDataSession::take_framing() {
   return true;
 }
 
+Bytes TpmDataSession::answer(TpmAnswer what) const {
+  return bare_response(engine_->version(), what);
+}
+
 void TpmDataSession::execute(MutableByteSpan command, Bytes& output) {
   const bool ours =
       profile_.set_locality_command && engine_->running() && load_be32(command, 6) == kSetLocality;
@@ -62,12 +63,12 @@ void TpmDataSession::execute(MutableByteSpan command, Bytes& output) {
 }
 
 Bytes TpmDataSession::set_locality(ByteSpan command) {
-  if (!profile_.allow_set_locality) return tpm2_error_response(kTpm2ResponseFailure);
-  if (command.size() <= kHeaderSize) return tpm2_error_response(kTpm2ResponseInsufficient);
+  if (!profile_.allow_set_locality) return answer(TpmAnswer::failure);
+  if (command.size() <= kHeaderSize) return answer(TpmAnswer::missing_parameter);
   const auto locality = std::to_integer<std::uint8_t>(command[kHeaderSize]);
-  if (locality > profile_.highest_locality) return tpm2_error_response(kTpm2ResponseLocality);
+  if (locality > profile_.highest_locality) return answer(TpmAnswer::bad_locality);
   engine_->set_locality(locality);
-  return tpm2_error_response(kTpm2Success);
+  return answer(TpmAnswer::success);
 }
 
 void TpmDataSession::respond(ByteSpan response, Bytes& output) {
@@ -88,7 +89,7 @@ void TpmDataSession::give_up_if_late(Time now, Bytes& output) {
   if (now < *started_ + kCommandLimit) return;
   buffer_.clear();
   started_.reset();
-  respond(tpm2_error_response(kTpm2ResponseCommandSize), output);
+  respond(answer(TpmAnswer::bad_command_size), output);
 }
 
 }  // namespace bootseal::guest

@@ -1,14 +1,15 @@
-// The data channel of QEMU's TPM emulator back end: bare TPM 2.0 commands and responses, one after the other.
+// The data channel of QEMU's TPM emulator back end: bare TPM commands and responses, one after the other.
 //
 // The size field of a command is the guest's: QEMU sends as many bytes as it says, up to its buffer, so a
 // command may be shorter than its own header or claim more than will ever come. Each such command is answered
-// with TPM_RC_COMMAND_SIZE, because QEMU waits for an answer without a time limit.
+// as one of the wrong size, because QEMU waits for an answer without a time limit.
 #pragma once
 
 #include <chrono>
 #include <optional>
 
 #include "tpm_engine.h"
+#include "tpm_response.h"
 
 namespace bootseal::guest {
 
@@ -17,7 +18,8 @@ struct TpmDataProfile {
   // TCG's framing is understood: {8, locality u8, size u32} before a command, {size u32} before and {0 u32}
   // after its response (tpm_ioctl.h, SEND_COMMAND_HEADER).
   bool framing = false;
-  // TPM2_CC_SET_LOCALITY of Linux' vTPM proxy, which is no TPM command: handled here, or refused.
+  // The SET_LOCALITY command of Linux' vTPM proxy (of both families), which is no TPM command: handled here,
+  // or refused.
   bool set_locality_command = false;
   bool allow_set_locality = false;
   std::uint8_t highest_locality = 4;
@@ -47,6 +49,7 @@ class TpmDataSession {
   // Appends the response. The command's memory is wiped.
   void execute(MutableByteSpan command, Bytes& output);
   Bytes set_locality(ByteSpan command);
+  [[nodiscard]] Bytes answer(TpmAnswer what) const;
   void respond(ByteSpan response, Bytes& output);
 
   TpmEngine* engine_;

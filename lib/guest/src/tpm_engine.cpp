@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <libtpms/tpm_error.h>
 #include <libtpms/tpm_library.h>
-#include <libtpms/tpm_nvfilename.h>
 #include <libtpms/tpm_tis.h>
 #include <unistd.h>
 
@@ -13,6 +12,8 @@
 
 #include "bootseal/crypto/secret.h"
 #include "limited_log.h"
+#include "tpm_response.h"
+#include "tpm_trace.h"
 
 namespace bootseal::guest {
 
@@ -45,23 +46,13 @@ static_assert(kTpmBadParameter == TPM_BAD_PARAMETER && kTpmFail == TPM_FAIL &&
               kTpmDecryptError == TPM_DECRYPT_ERROR && kTpmDisabledCommand == TPM_DISABLED_CMD &&
               kTpmKeyNotFound == TPM_KEYNOTFOUND && kTpmBadKeyProperty == TPM_BAD_KEY_PROPERTY &&
               kTpmBadVersion == TPM_BAD_VERSION && kTpmBadLocality == TPM_BAD_LOCALITY &&
-              kTpmRetry == TPM_RETRY);
+              kTpmRetry == TPM_RETRY && kTpmBadParameterSize == TPM_BAD_PARAM_SIZE &&
+              kTpmFailedSelfTest == TPM_FAILEDSELFTEST);
 
 constexpr std::size_t kCommandHeaderSize = 10;
 constexpr std::uint16_t kTagNoSessions = 0x8001;
 constexpr std::uint16_t kShutdownClear = 0x0000;
 constexpr std::uint16_t kShutdownState = 0x0001;
-
-TpmEngine* engine_of_this_process = nullptr;
-
-TPM_RESULT give_to_library(ByteSpan content, unsigned char** data, std::uint32_t* length) {
-  auto* copy = static_cast<unsigned char*>(std::malloc(content.size()));
-  if (copy == nullptr) return TPM_SIZE;
-  std::memcpy(copy, content.data(), content.size());
-  *data = copy;
-  *length = static_cast<std::uint32_t>(content.size());
-  return TPM_SUCCESS;
-}
 
 Bytes shutdown_command(std::uint16_t type) {
   ByteWriter command;
@@ -81,88 +72,25 @@ TPMLIB_StateType library_kind(TpmStateKind kind) {
   return TPMLIB_STATE_SAVE_STATE;
 }
 
-}  // namespace
-
-// What libtpms calls. It has no context pointer, hence engine_of_this_process.
-struct TpmEngine::Callbacks {
-  static TPM_RESULT nvram_init() { return TPM_SUCCESS; }
-
-  // TPM_RETRY makes libtpms manufacture a new TPM; any other error puts it into failure mode.
-  static TPM_RESULT load(unsigned char** data, std::uint32_t* length, std::uint32_t, const char* name) {
-    TpmEngine& engine = *engine_of_this_process;
-    const std::string_view wanted = name;
-    if (wanted == TPM_VOLATILESTATE_NAME) {
-      if (engine.kept_volatile_.empty()) return TPM_RETRY;
-      return give_to_library(engine.kept_volatile_, data, length);
-    }
-    if (wanted != TPM_PERMANENT_ALL_NAME) return TPM_RETRY;
-    auto state = engine.keeper_.read(Blob::tpm_permanent);
-    if (!state) {
-      engine.storage_error_ = state.error().describe();
-      return TPM_FAIL;
-    }
-    if (!state->has_value()) {
-      if (engine.when_missing_ == WhenMissing::manufacture) return TPM_RETRY;
-      engine.storage_error_ = "the guest state holds no TPM state";
-      return TPM_FAIL;
-    }
-    const TPM_RESULT result = give_to_library(**state, data, length);
-    crypto::wipe(**state);
-    return result;
-  }
-
-  static TPM_RESULT store(const unsigned char* data, std::uint32_t length, std::uint32_t, const char* name) {
-    TpmEngine& engine = *engine_of_this_process;
-    if (std::string_view(name) != TPM_PERMANENT_ALL_NAME)
-      return TPM_SUCCESS;  // volatile state stays in memory
-    const ByteSpan content(reinterpret_cast<const std::byte*>(data), length);
-    if (const Status committed = engine.keeper_.commit(Blob::tpm_permanent, content); !committed) {
-      engine.storage_error_ = committed.error().describe();
-      return TPM_FAIL;
-    }
-    return TPM_SUCCESS;
-  }
-
-  static TPM_RESULT remove(std::uint32_t, const char*, TPM_BOOL) { return TPM_SUCCESS; }
-  static TPM_RESULT io_init() { return TPM_SUCCESS; }
-  static TPM_RESULT locality(TPM_MODIFIER_INDICATOR* locality, std::uint32_t) {
-    *locality = engine_of_this_process->locality_;
-    return TPM_SUCCESS;
-  }
-  static TPM_RESULT physical_presence(TPM_BOOL* present, std::uint32_t) {
-    *present = 0;
-    return TPM_SUCCESS;
-  }
-
-  static TPM_RESULT select_and_register() {
-    if (const TPM_RESULT result = TPMLIB_ChooseTPMVersion(TPMLIB_TPM_VERSION_2); result != TPM_SUCCESS)
-      return result;
-    libtpms_callbacks callbacks{};
-    callbacks.sizeOfStruct = sizeof(callbacks);
-    callbacks.tpm_nvram_init = nvram_init;
-    callbacks.tpm_nvram_loaddata = load;
-    callbacks.tpm_nvram_storedata = store;
-    callbacks.tpm_nvram_deletename = remove;
-    callbacks.tpm_io_init = io_init;
-    callbacks.tpm_io_getlocality = locality;
-    callbacks.tpm_io_getphysicalpresence = physical_presence;
-    return TPMLIB_RegisterCallbacks(&callbacks);
-  }
-};
-
-Bytes tpm2_error_response(std::uint32_t code) {
-  ByteWriter response;
-  response.be16(kTagNoSessions).be32(kCommandHeaderSize).be32(code);
-  return response.take();
+// libtpms forgets states that were set and not yet used when another family is chosen, and only then: a saved
+// state would be found by a TPM_Startup(STATE) of a later power cycle.
+void forget_unused_states(TpmVersion version) {
+  const TpmVersion other = version == TpmVersion::v1_2 ? TpmVersion::v2_0 : TpmVersion::v1_2;
+  static_cast<void>(TpmEngine::choose(other));
+  BOOTSEAL_CHECK(TpmEngine::choose(version) == kTpmSuccess);
 }
 
-TpmEngine::TpmEngine(StateKeeper& keeper, WhenMissing when_missing, FailureHandler on_failure)
+}  // namespace
+
+TpmEngine::TpmEngine(StateKeeper& keeper, WhenMissing when_missing, FailureHandler on_failure,
+                     TpmVersion version)
     : keeper_(keeper),
       when_missing_(when_missing),
       on_failure_(std::move(on_failure)),
+      version_(version),
       response_(std::make_unique<LibraryBuffer>()) {
-  BOOTSEAL_CHECK(engine_of_this_process == nullptr);
-  engine_of_this_process = this;
+  BOOTSEAL_CHECK(current_ == nullptr);
+  current_ = this;
   // libtpms dumps the command that made it fail, which may hold secrets: it goes into a pipe, not to standard
   // error.
   if (auto pipe = make_pipe(); pipe && ::fcntl(pipe->read_end.get(), F_SETFL, O_NONBLOCK) == 0 &&
@@ -170,30 +98,68 @@ TpmEngine::TpmEngine(StateKeeper& keeper, WhenMissing when_missing, FailureHandl
     library_log_ = *std::move(pipe);
   }
   TPMLIB_SetDebugFD(library_log_.write_end.get());
-  BOOTSEAL_CHECK(Callbacks::select_and_register() == TPM_SUCCESS);
+  BOOTSEAL_CHECK(register_with_library(version_) == kTpmSuccess);
 }
 
 TpmEngine::~TpmEngine() {
   power_off();
-  TPMLIB_Terminate();  // also drops state that was set and never used
+  TPMLIB_Terminate();
+  forget_unused_states(version_);
   TPMLIB_SetDebugFD(-1);
-  engine_of_this_process = nullptr;
+  TPMLIB_SetDebugLevel(0);
+  current_ = nullptr;
+}
+
+void TpmEngine::trace(unsigned level, std::function<void(std::string_view)> say) {
+  constexpr unsigned kFirstOfLibrary = 5;
+  constexpr int kRoom = 1 << 20;  // for what libtpms says during one command
+  trace_level_ = say ? level : 0;
+  trace_ = std::move(say);
+  const bool library = trace_level_ >= kFirstOfLibrary;
+  if (library) ::fcntl(library_log_.write_end.get(), F_SETPIPE_SZ, kRoom);
+  TPMLIB_SetDebugLevel(library ? trace_level_ - kFirstOfLibrary + 1 : 0);
+}
+
+TpmResult TpmEngine::after_storing(TpmResult result) {
+  if (storage_error_.empty()) return result;
+  parted_ = true;
+  fail(fmt::format("a change of the TPM could not be stored: {}", storage_error_));
+  return kTpmFail;
+}
+
+Bytes TpmEngine::failure_response() const {
+  return bare_response(version_, TpmAnswer::failure);
 }
 
 TpmResult TpmEngine::power_on() {
   power_off();
   failed_ = false;
+  parted_ = false;
   storage_error_.clear();
   static_cast<void>(library_words());  // of the run before
   if (keeper_.failure()) {
     fail(fmt::format("the guest state takes no more changes: {}", keeper_.failure()->describe()));
     return kTpmFail;
   }
-  const TPM_RESULT result = TPMLIB_MainInit();
+  if (const Status family = check_family(); !family) {
+    fail(fmt::format("the guest state does not fit: {}", family.error().describe()));
+    return kTpmFail;
+  }
+  const bool came_in = std::exchange(permanent_came_in_, false);
+  Bytes incoming = std::exchange(incoming_saved_, {});
+  // In this order no saved state is ever found beside a permanent state that it does not belong to.
+  TPM_RESULT result = came_in && version_ == TpmVersion::v1_2 && !drop_saved_state() ? TPM_FAIL : TPM_SUCCESS;
+  if (result == TPM_SUCCESS) result = TPMLIB_MainInit();
+  trace_library();
+  if (trace_level_ > 1) trace_(fmt::format(" {} started: 0x{:x}", version_name(version_), result));
+  if (result == TPM_SUCCESS && !incoming.empty() && !commit(Blob::tpm12_saved_state, incoming))
+    result = TPM_FAIL;
+  crypto::wipe(incoming);
   crypto::wipe(kept_volatile_);
   kept_volatile_.clear();
   if (result != TPM_SUCCESS) {
     TPMLIB_Terminate();
+    forget_unused_states(version_);
     fail(fmt::format("the TPM could not be started (libtpms 0x{:x}{}{})", result,
                      storage_error_.empty() ? "" : ": ", storage_error_));
     return result;
@@ -201,7 +167,7 @@ TpmResult TpmEngine::power_on() {
   running_ = true;
   // Volatile state that came back was that of a started TPM, and a TPM that is not started refuses
   // TPM2_Shutdown without harm.
-  shutdown_due_ = true;
+  shutdown_due_ = version_ == TpmVersion::v2_0;
   return kTpmSuccess;
 }
 
@@ -220,6 +186,7 @@ void TpmEngine::power_off() {
   if (!running_) return;
   shut_down_if_due();
   TPMLIB_Terminate();
+  forget_unused_states(version_);
   running_ = false;
 }
 
@@ -231,25 +198,30 @@ Bytes TpmEngine::execute(ByteSpan command) {
 }
 
 void TpmEngine::execute(MutableByteSpan command, Bytes& output) {
-  const auto answer_failure = [&] { append(output, tpm2_error_response(kTpm2ResponseFailure)); };
+  const auto answer_failure = [&] { append(output, failure_response()); };
   if (!running_ || command.size() < kCommandHeaderSize) return answer_failure();
   ++commands_;
-  const bool is_shutdown = load_be32(command, 6) == kTpm2CommandShutdown;
+  const bool tpm2 = version_ == TpmVersion::v2_0;
+  // A TPM 2.0 goes into its failure mode by itself; a TPM 1.2 would go on with what is not stored.
+  if (parted_ && !tpm2) return answer_failure();
+  const std::uint32_t ordinal = load_be32(command, 6);
   LibraryBuffer& response = *response_;
   storage_error_.clear();
   const TPM_RESULT result = TPMLIB_Process(&response.data, &response.size, &response.allocated,
                                            reinterpret_cast<unsigned char*>(command.data()),
                                            static_cast<std::uint32_t>(command.size()));
   crypto::wipe(command);
+  const TpmResult failure_mode = tpm2 ? kTpm2ResponseFailure : kTpmFailedSelfTest;
   const bool answered = result == TPM_SUCCESS && response.size >= kCommandHeaderSize;
-  const std::uint32_t code = answered ? load_be32(response.view(), 6) : kTpm2ResponseFailure;
-  shutdown_due_ = !(is_shutdown && code == kTpmSuccess);
-  const bool stored = storage_error_.empty();
-  if (!stored) {
-    fail(fmt::format("a change of the TPM could not be stored: {}", storage_error_));
-  } else if (code == kTpm2ResponseFailure) {
-    fail("the TPM is in failure mode");
+  const std::uint32_t code = answered ? load_be32(response.view(), 6) : failure_mode;
+  shutdown_due_ = tpm2 && !(ordinal == kTpm2CommandShutdown && code == kTpmSuccess);
+  if (trace_level_ > 1) {
+    trace_library();
+    trace_(fmt::format(" command 0x{:x} of {} bytes: 0x{:x}, {} bytes", ordinal, command.size(), code,
+                       response.size));
   }
+  const bool stored = after_storing(kTpmSuccess) == kTpmSuccess;
+  if (stored && code == failure_mode) fail("the TPM is in failure mode");
   if (answered && stored) {
     append(output, response.view());
   } else {
@@ -279,21 +251,21 @@ TpmResult TpmEngine::reset_established(std::uint8_t locality) {
   const std::uint8_t before = std::exchange(locality_, locality);
   const TPM_RESULT result = TPM_IO_TpmEstablished_Reset();
   locality_ = before;
-  return result;
+  return after_storing(result);
 }
 
 TpmResult TpmEngine::hash_start() {
-  return running_ ? TPM_IO_Hash_Start() : kTpmBadOrdinal;
+  return running_ ? after_storing(TPM_IO_Hash_Start()) : kTpmBadOrdinal;
 }
 
 TpmResult TpmEngine::hash_data(ByteSpan data) {
   if (!running_) return kTpmBadOrdinal;
-  return TPM_IO_Hash_Data(reinterpret_cast<const unsigned char*>(data.data()),
-                          static_cast<std::uint32_t>(data.size()));
+  return after_storing(TPM_IO_Hash_Data(reinterpret_cast<const unsigned char*>(data.data()),
+                                        static_cast<std::uint32_t>(data.size())));
 }
 
 TpmResult TpmEngine::hash_end() {
-  return running_ ? TPM_IO_Hash_End() : kTpmBadOrdinal;
+  return running_ ? after_storing(TPM_IO_Hash_End()) : kTpmBadOrdinal;
 }
 
 TpmResult TpmEngine::keep_volatile_state() {
@@ -310,7 +282,14 @@ void TpmEngine::set_kept_volatile_state(Bytes state) {
 
 TpmResult TpmEngine::get_state(TpmStateKind kind, Bytes& state) {
   if (!running_) return kTpmBadOrdinal;
-  if (kind == TpmStateKind::save_state) return kTpmRetry;  // TPM 1.2 only
+  if (kind == TpmStateKind::save_state) {
+    if (version_ == TpmVersion::v2_0) return kTpmRetry;
+    auto saved = saved_state();
+    if (!saved) return after_storing(kTpmFail);
+    if (saved->empty()) return kTpmRetry;
+    state = *std::move(saved);
+    return kTpmSuccess;
+  }
   LibraryBuffer buffer;
   const TPM_RESULT result = TPMLIB_GetState(library_kind(kind), &buffer.data, &buffer.size);
   if (result != TPM_SUCCESS) return result;
@@ -323,10 +302,19 @@ TpmResult TpmEngine::get_state(TpmStateKind kind, Bytes& state) {
 
 TpmResult TpmEngine::set_state(TpmStateKind kind, ByteSpan state) {
   if (running_) return kTpmBadOrdinal;
-  if (kind == TpmStateKind::save_state) return state.empty() ? kTpmSuccess : kTpmBadParameter;
-  if (state.empty()) return kTpmBadParameter;
-  return TPMLIB_SetState(library_kind(kind), reinterpret_cast<const unsigned char*>(state.data()),
-                         static_cast<std::uint32_t>(state.size()));
+  const bool saved = kind == TpmStateKind::save_state;
+  if (saved && state.empty()) return kTpmSuccess;
+  if (state.empty() || (saved && version_ == TpmVersion::v2_0)) return kTpmBadParameter;
+  const TPM_RESULT result =
+      TPMLIB_SetState(library_kind(kind), reinterpret_cast<const unsigned char*>(state.data()),
+                      static_cast<std::uint32_t>(state.size()));
+  if (result != TPM_SUCCESS) return result;
+  if (kind == TpmStateKind::permanent) permanent_came_in_ = true;
+  if (saved) {
+    crypto::wipe(incoming_saved_);
+    incoming_saved_ = to_bytes(state);
+  }
+  return kTpmSuccess;
 }
 
 std::string TpmEngine::information(std::uint64_t flags) const {
@@ -345,26 +333,45 @@ void TpmEngine::fail(std::string message) {
   on_failure_(message);
 }
 
-// What libtpms has said since the last time, without the dump of the command.
-std::string TpmEngine::library_words() {
-  constexpr std::string_view kPrefix = "libtpms/tpm2: ";
-  constexpr std::string_view kDumpFollows = "through command:";
-  constexpr std::size_t kLongest = 1024;
+// What libtpms has said since the last time goes to the trace. (library_words() then finds nothing.)
+void TpmEngine::trace_library() {
+  const std::string kLibraryIndent(4, ' ');  // as swtpm has it
+  if (trace_level_ < 2) return;
+  std::string text = library_text();
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    if (end > start)
+      trace_(kLibraryIndent + without_bytes(std::string_view(text).substr(start, end - start)));
+    start = end + 1;
+  }
+  crypto::wipe(std::as_writable_bytes(std::span(text)));
+}
+
+std::string TpmEngine::library_text() {
   std::array<char, 4096> piece{};
   std::string text;
   for (ssize_t size = 0; (size = ::read(library_log_.read_end.get(), piece.data(), piece.size())) > 0;)
     text.append(piece.data(), static_cast<std::size_t>(size));
+  crypto::wipe(std::as_writable_bytes(std::span(piece)));
+  return text;
+}
+
+// What libtpms has said since the last time, without the dump of the command.
+std::string TpmEngine::library_words() {
+  const std::string_view prefix = version_ == TpmVersion::v2_0 ? "libtpms/tpm2: " : "libtpms/tpm12: ";
+  constexpr std::string_view kDumpFollows = "through command:";
+  constexpr std::size_t kLongest = 1024;
+  std::string text = library_text();
   std::string words;
   for (std::size_t start = 0; start < text.size() && words.size() < kLongest;) {
     const std::size_t end = std::min(text.find('\n', start), text.size());
     const std::string_view line = std::string_view(text).substr(start, end - start);
     start = end + 1;
-    if (!line.starts_with(kPrefix) || line.ends_with(kDumpFollows)) continue;
+    if (!line.starts_with(prefix) || line.ends_with(kDumpFollows)) continue;
     if (!words.empty()) words += "; ";
-    words += line.substr(kPrefix.size());
+    words += line.substr(prefix.size());
   }
   crypto::wipe(std::as_writable_bytes(std::span(text)));
-  crypto::wipe(std::as_writable_bytes(std::span(piece)));
   return words;
 }
 

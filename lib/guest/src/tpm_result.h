@@ -16,6 +16,8 @@ inline constexpr TpmResult kTpmBadOrdinal =
     0x0A;  // unknown command, or one that the present state does not allow
 inline constexpr TpmResult kTpmKeyNotFound = 0x0D;
 inline constexpr TpmResult kTpmSize = 0x17;
+inline constexpr TpmResult kTpmBadParameterSize = 0x19;
+inline constexpr TpmResult kTpmFailedSelfTest = 0x1C;
 inline constexpr TpmResult kTpmIoError = 0x1F;
 inline constexpr TpmResult kTpmDecryptError = 0x21;
 inline constexpr TpmResult kTpmBadKeyProperty = 0x28;

@@ -39,7 +39,7 @@ TEST(Envelope, EveryFieldIsChecked) {
   EXPECT_EQ(code(8, 0), ErrorCode::unsupported);
   EXPECT_EQ(code(9, 1), ErrorCode::unsupported);
   EXPECT_EQ(code(10, 0), ErrorCode::corrupt);
-  EXPECT_EQ(code(10, 5), ErrorCode::corrupt);
+  EXPECT_EQ(code(10, 7), ErrorCode::corrupt);
   EXPECT_EQ(code(11, 1), ErrorCode::corrupt);
   EXPECT_EQ(code(12, 0), ErrorCode::corrupt);
   EXPECT_EQ(code(12, 2), ErrorCode::corrupt);

@@ -53,9 +53,9 @@ struct Fixture {
   Secret key = Secret::random(32);
   std::shared_ptr<vmgs::MemoryDevice> device = std::make_shared<vmgs::MemoryDevice>(Bytes(kFileSize));
 
-  Fixture() {
+  explicit Fixture(Blob blob = Blob::tpm_permanent) {
     auto state = format_guest_state(std::make_unique<FailingDevice>(device), vm, key, "state");
-    BOOTSEAL_CHECK(state && (*state)->commit(Blob::tpm_permanent, as_bytes("old")));
+    BOOTSEAL_CHECK(state && (*state)->commit(blob, as_bytes("old")));
   }
   [[nodiscard]] Result<std::unique_ptr<GuestState>> open_content(Bytes content,
                                                                  Generation minimum = {}) const {
@@ -93,8 +93,8 @@ TEST(GuestStateFailure, AFailedCommitKeepsTheOldContentAndEndsTheWriting) {
 
 // Whatever subset of the unflushed sectors a power cut leaves, the state opens and no acknowledged generation
 // is lost.
-TEST(GuestStateFailure, NoPowerCutLosesAnAcknowledgedCommit) {
-  Fixture fixture;
+void survive_power_cuts(Blob blob) {
+  Fixture fixture(blob);
   auto state =
       open_guest_state(std::make_unique<FailingDevice>(fixture.device), fixture.vm, fixture.key, {}, "state");
   ASSERT_TRUE(state);
@@ -102,18 +102,19 @@ TEST(GuestStateFailure, NoPowerCutLosesAnAcknowledgedCommit) {
   std::size_t states = 0;
   std::string acknowledged = "old";
   for (int round = 0; round < 12; ++round) {
-    const std::string next = "content " + std::to_string(round);
+    // Nothing, every now and then: a saved state that is used up.
+    const std::string next = round % 5 == 2 ? "" : "content " + std::to_string(round);
     const Generation before = (*state)->generation();
     Bytes disk = fixture.device->content();
     fixture.device->start_recording();
-    ASSERT_TRUE(round % 4 == 3 ? (*state)->advance() : (*state)->commit(Blob::tpm_permanent, as_bytes(next)));
+    ASSERT_TRUE(round % 4 == 3 ? (*state)->advance() : (*state)->commit(blob, as_bytes(next)));
     const std::string after = round % 4 == 3 ? acknowledged : next;
     std::vector<std::pair<std::size_t, ByteSpan>> pending;
     const auto check = [&](const Bytes& content) {
       ++states;
       auto opened = fixture.open_content(content, before);
       ASSERT_TRUE(opened) << opened.error().describe();
-      const std::string found(as_text(**(*opened)->read(Blob::tpm_permanent)));
+      const std::string found(as_text(**(*opened)->read(blob)));
       EXPECT_EQ(found, (*opened)->generation() == before ? acknowledged : after);
     };
     for (const auto& operation : fixture.device->operations()) {
@@ -139,6 +140,14 @@ TEST(GuestStateFailure, NoPowerCutLosesAnAcknowledgedCommit) {
     acknowledged = after;
   }
   std::cout << "[   states ] power cuts: " << states << "\n";
+}
+
+TEST(GuestStateFailure, NoPowerCutLosesAnAcknowledgedCommit) {
+  survive_power_cuts(Blob::tpm_permanent);
+}
+
+TEST(GuestStateFailure, NoPowerCutLosesOrBringsBackWhatATpm12Saved) {
+  survive_power_cuts(Blob::tpm12_saved_state);
 }
 
 // A real process, a real file: killed at an arbitrary moment, what it said it had written is there.

@@ -141,6 +141,11 @@ TEST(LinearFile, HoldsItsStatesWhereItsHeadSays) {
   const auto files = read_linear_file(linear_file(192, 9)).value();
   EXPECT_EQ(as_text(files.permanent), "permanent");
   EXPECT_FALSE(files.volatile_state);
+  EXPECT_FALSE(files.saved_state);
+  Bytes with_saved = linear_file(192, 9);
+  store_le32(with_saved, 12 + 2 * 12, 192 + 4);  // the third entry
+  store_le32(with_saved, 12 + 2 * 12 + 4, 5);
+  EXPECT_EQ(as_text(read_linear_file(with_saved)->saved_state.value()), "anent");
   EXPECT_EQ(read_linear_file(linear_file(0, 9)).error().code, ErrorCode::not_found);
   EXPECT_EQ(read_linear_file(linear_file(192, 10)).error().code, ErrorCode::corrupt);
   EXPECT_EQ(read_linear_file(linear_file(0xFFFFFFFF, 0xFFFFFFFF)).error().code, ErrorCode::corrupt);

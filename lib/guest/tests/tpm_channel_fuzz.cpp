@@ -1,5 +1,5 @@
 // Both channels of the TPM from a hostile QEMU, into a real TPM. The first byte of each chunk says where it
-// goes and how long it is.
+// goes and how long it is. Two targets: a TPM 2.0, and a TPM 1.2.
 #include "bootseal/base/result.h"
 #include "control_host.h"
 #include "support.h"
@@ -10,9 +10,15 @@ namespace {
 using namespace bootseal;
 using namespace bootseal::guest;
 
+#ifdef BOOTSEAL_FUZZED_TPM12
+constexpr TpmVersion kVersion = TpmVersion::v1_2;
+#else
+constexpr TpmVersion kVersion = TpmVersion::v2_0;
+#endif
+
 struct Machine {
-  StateKeeper keeper{test::open_memory_state(test::new_store())};
-  TpmEngine engine{keeper, TpmEngine::WhenMissing::refuse, [](const std::string&) {}};
+  StateKeeper keeper{test::open_memory_state(std::make_shared<test::MemoryStore>())};
+  TpmEngine engine{keeper, TpmEngine::WhenMissing::manufacture, [](const std::string&) {}, kVersion};
 };
 
 }  // namespace

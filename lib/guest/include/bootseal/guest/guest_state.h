@@ -17,12 +17,17 @@
 
 namespace bootseal::guest {
 
+// The numbers are on disk (4 is taken).
 enum class Blob : std::uint8_t {
   tpm_permanent = 1,  // libtpms "permall"; at most 256 KiB
   uefi_flash = 2,     // the variable flash of the 4M build; at most its 540672 bytes
   // JSON: format version, library versions, when and by what it was made, EK and AK public keys and
   // certificates; at most 64 KiB
   description = 3,
+  // bootseal-swtpm without --tpm2: libtpms' "permall" of a TPM 1.2, and what TPM_SaveState left for the next
+  // TPM_Startup(STATE) (empty: nothing); at most 64 KiB each. A file holds the TPM of one family only.
+  tpm12_permanent = 5,
+  tpm12_saved_state = 6,
 };
 
 // Who reads the messages: the operator of a Bootseal site, with its vault, or whoever runs bootseal-swtpm,
@@ -59,6 +64,9 @@ class GuestState {
   // file locked.
   static Result<std::unique_ptr<GuestState>> open(UniqueFd fd, const VmId& vm, const crypto::Secret& key,
                                                   Generation minimum, const Wording& wording = {});
+  // The bytes of a blob as the table says that is in the clear, not authenticated; 0 when it is not there, or
+  // when the file cannot be read.
+  static std::size_t named_size(const UniqueFd& fd, Blob blob);
   // The VM that the file names in the clear, not authenticated; open() says whether it is right. Errors:
   // guest_state_missing and guest_state_damaged as open(), io_error.
   static Result<VmId> named_vm(const UniqueFd& fd, const Wording& wording = {});

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bootseal/crypto/secret.h"
 #include "bootseal/guest/swtpm_store.h"
 
 namespace bootseal::guest {
@@ -49,6 +50,30 @@ struct TpmSetupOptions {
 // Fills a fresh `state` with a TPM. Errors: those of the TPM's commands and of `certify`, invalid_argument
 // for PCR banks of which none is known or a certificate too long for its NV index.
 Status set_up_tpm(GuestState& state, const TpmSetupOptions& options);
+struct Tpm12SetupOptions {
+  bool create_ek = false;
+  bool take_ownership = false;  // with create_ek
+  bool ek_certificate = false;
+  bool platform_certificate = false;
+  bool lock_nv = false;
+  // SHA-1 of the passwords, 20 bytes each.
+  crypto::Secret owner_secret;
+  crypto::Secret srk_secret;
+  std::function<Result<Bytes>(const TpmCertificateRequest&, const TpmDescription&)> certify;
+  std::function<void(std::string_view)> say;
+};
+
+// Fills a fresh `state` with a TPM 1.2 that is enabled and active: EK, certificates at the NV indices of the
+// TCG PC Client Specific Implementation, 7.4.5 (in its header, which is added when `certify` leaves it out),
+// owner and storage root key. Errors: those of the TPM's commands and of `certify`, invalid_argument for a
+// certificate that is too long.
+Status set_up_tpm12(GuestState& state, const Tpm12SetupOptions& options);
+
+// TCG_PCCLIENT_STORED_CERT before a full certificate, and what follows it (or the whole, when it is not
+// there).
+Bytes with_stored_certificate_header(ByteSpan der);
+ByteSpan without_stored_certificate_header(ByteSpan certificate);
+
 // Changes only the PCR banks of the TPM in `state`.
 Status reconfigure_tpm(GuestState& state, const TpmSetupOptions& options);
 

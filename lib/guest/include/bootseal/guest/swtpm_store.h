@@ -3,7 +3,9 @@
 // In a directory it is the file tpm2-00.permall, a sealed VMGS store under swtpm's name, so that programs
 // which look for that name find it and swtpm, which cannot read it, does not silently make a new TPM beside
 // it. Beside it: tpm2-00.volatilestate (sealed likewise, only after STORE_VOLATILE), .lock (as swtpm's) and
-// .bootseal-swtpm, which remembers that there was a TPM here, which one, and its generation.
+// .bootseal-swtpm, which remembers that there was a TPM here, which one, and its generation. A TPM 1.2 has
+// tpm-00. instead of tpm2-00.; a directory holds one TPM. What a TPM 1.2 saved for TPM_Startup(STATE) lies in
+// the guest state.
 #pragma once
 
 #include <functional>
@@ -13,27 +15,37 @@
 #include <vector>
 
 #include "bootseal/guest/guest_state.h"
+#include "bootseal/guest/tpm_version.h"
 
 namespace bootseal::guest {
 
 struct SwtpmLocation {
-  // The file of the state: DIR/tpm2-00.permall, or the one that a file:// URI names.
+  // The file of the state: DIR/tpm2-00.permall (tpm-00.permall), or the one that a file:// URI names.
   std::filesystem::path file;
   // False for file://, where there is only that file: what is remembered beside it in a directory is not.
   bool in_directory = true;
   mode_t mode = 0640;  // of files that are made
+  TpmVersion version = TpmVersion::v2_0;
 
-  static SwtpmLocation directory(const std::filesystem::path& folder, mode_t mode = 0640);
+  static SwtpmLocation directory(const std::filesystem::path& folder, mode_t mode = 0640,
+                                 TpmVersion version = TpmVersion::v2_0);
   // "dir://PATH" or "file://PATH". Errors: invalid_argument.
-  static Result<SwtpmLocation> from_uri(std::string_view uri, mode_t mode = 0640);
+  static Result<SwtpmLocation> from_uri(std::string_view uri, mode_t mode = 0640,
+                                        TpmVersion version = TpmVersion::v2_0);
 
   [[nodiscard]] std::filesystem::path volatile_file() const;
+  // Where swtpm keeps what a TPM 1.2 saved; in_directory only.
+  [[nodiscard]] std::filesystem::path saved_file() const;
+  // Where a TPM of the other family would lie; in_directory only.
+  [[nodiscard]] SwtpmLocation other_family() const;
   [[nodiscard]] std::filesystem::path lock_file() const;    // in_directory only
   [[nodiscard]] std::filesystem::path memory_file() const;  // in_directory only
 };
 
 // What lies at a location, as far as it can be told without a key.
 enum class SwtpmContent : std::uint8_t { nothing, ours, foreign };
+
+struct BareStates;
 
 class SwtpmStore {
  public:
@@ -49,11 +61,13 @@ class SwtpmStore {
     make_for,  // the same for a state that is about to be put in: also where there was one
   };
   // Locks and opens the state, and remembers its generation. Errors: those of GuestState::open;
+  // invalid_argument instead of guest_state_wrong_key when it is known to want a key of another size;
   // guest_state_missing when there was a state and its file is gone; unsupported when the file is swtpm's own
-  // (import it); not_found for a missing directory; conflict when another process has it.
+  // (import it) or there is a TPM of the other family; not_found for a missing directory; conflict when
+  // another process has it.
   Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
-  // Makes a new state and puts it in the place of whatever is there, once `fill` has succeeded; else nothing
-  // has changed. Volatile state goes. Errors: conflict, io_error, those of `fill`.
+  // Makes a new state and puts it in the place of whatever is there (of either family), once `fill` has
+  // succeeded; else nothing has changed. Volatile state goes. Errors: conflict, io_error, those of `fill`.
   Status replace_all(const std::function<Status(GuestState&)>& fill);
   // Whether the file is still the one that was opened last.
   [[nodiscard]] bool is_current() const;
@@ -76,24 +90,29 @@ class SwtpmStore {
   Status remove_volatile();
 
   struct NamedState {
-    std::string name;  // "permall", "volatilestate"
+    std::string name;  // "permall", "volatilestate", "savestate"
     std::uint64_t size = 0;
   };
   // As swtpm's --print-states. Errors: io_error.
   [[nodiscard]] Result<std::vector<NamedState>> list() const;
   [[nodiscard]] Result<SwtpmContent> content() const;
+  // Whether the directory holds a TPM of the other family, ours or swtpm's. Errors: io_error.
+  [[nodiscard]] Result<bool> holds_other_family() const;
 
   // Takes over the state that swtpm left at the location (its files, plain or encrypted with the key): the
   // old files stay beside ours with ".swtpm" added to their names. Nothing has changed after an error.
-  // Errors: not_found when there is none, already_exists when our state or the renamed file is there, those
-  // of swtpm's envelope (state_envelope.h), guest_state_damaged when libtpms does not take it, io_error.
+  // Errors: not_found when there is none, already_exists when a state of ours (of either family) or the
+  // renamed file is there, those of swtpm's envelope (state_envelope.h), guest_state_damaged when libtpms
+  // does not take it, io_error.
   Status import_swtpm();
 
  private:
   struct Memory {
     VmId vm;
     Generation generation;
+    std::optional<std::uint64_t> key_bits;  // of the user's key when it was written; 0: none
   };
+  [[nodiscard]] std::uint64_t key_bits() const;
   [[nodiscard]] Result<std::optional<Memory>> read_memory() const;
   [[nodiscard]] std::string memory_text(Generation generation) const;
   // False when the file is not there as we write it: it has to be made.
@@ -102,7 +121,10 @@ class SwtpmStore {
   // `fill` runs before the new state takes the file's name; an error of it leaves all as it was.
   Result<std::unique_ptr<GuestState>> make(const VmId& vm, Generation after,
                                            const std::function<Status(GuestState&)>& fill = {});
-  Status replace_by(ByteSpan permanent, ByteSpan volatile_state);
+  Status replace_by(const BareStates& states);
+  [[nodiscard]] Status check_family() const;
+  Status remove_other_family();
+  [[nodiscard]] std::uint64_t saved_size() const;  // bytes; 0: none
   [[nodiscard]] crypto::Secret volatile_key() const;
 
   SwtpmLocation location_;
