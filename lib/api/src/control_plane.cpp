@@ -6,6 +6,7 @@
 
 #include "bootseal/crypto/digest.h"
 #include "bootseal/log/log.h"
+#include "deployments.h"
 #include "login.h"
 #include "resource_changes.h"
 #include "role_rules.h"
@@ -27,6 +28,7 @@ HandlerTable all_handlers() {
   add_inventory_handlers(table);
   add_tag_handlers(table);
   add_activity_handlers(table);
+  add_deployment_handlers(table);
   add_resource_handlers(table);
   add_login_handlers(table);
   add_login_page_handlers(table);
@@ -64,9 +66,10 @@ class ControlPlaneImpl final : public ControlPlane {
                              all_providers()});
     gateway_.emplace(*service_, all_handlers());
     service_->gateway = &*gateway_;
-    steps_.set_group_cleaner(
-        [this](const GroupRecord& group) { return remove_rest_of_group(*service_, group); });
+    steps_.set_group_cleaner([this](const GroupRecord& group) { return remove_rest(group); });
     reconciler_.set_clean_up([this] { return activity_.forget_old(); });
+    deployments_.emplace(*service_);
+    service_->deployments = &*deployments_;
     reconciler_.set_resource_steps(
         [this](const std::string& key, const std::string& reason, const std::stop_token& stop) {
           return step_resource(*service_, key, reason, stop);
@@ -99,10 +102,24 @@ class ControlPlaneImpl final : public ControlPlane {
     return router;
   }
 
-  void start() override { reconciler_.start(); }
-  void stop() override { reconciler_.stop(); }
+  void start() override {
+    reconciler_.start();
+    deployments_->start();
+  }
+  void stop() override {
+    deployments_->stop();
+    reconciler_.stop();
+  }
 
  private:
+  // How much of the group is still there.
+  model::ArmResult<std::size_t> remove_rest(const GroupRecord& group) {
+    BOOTSEAL_ARM_TRY(
+        const std::size_t deployments,
+        deployments_->forget_scope(model::ResourceId::of_group(group.subscription, group.name).to_string()));
+    BOOTSEAL_ARM_TRY(const std::size_t resources, remove_rest_of_group(*service_, group));
+    return deployments + resources;
+  }
   static Status may_open_console(Service& service, const net::Request& request) {
     const auto record = find_vm(service, request);
     if (!record) return tl::unexpected(model::from_arm_error(record.error()));
@@ -120,6 +137,7 @@ class ControlPlaneImpl final : public ControlPlane {
   Reconciler reconciler_;
   std::optional<Service> service_;
   std::optional<Gateway> gateway_;
+  std::optional<Deployments> deployments_;
 };
 
 }  // namespace

@@ -19,6 +19,8 @@
 
 namespace bootseal::api {
 
+class Deployments;
+
 struct Service {
   Database& database;
   Peers& peers;
@@ -30,10 +32,11 @@ struct Service {
   Identity& identity;
   const ControlPlaneOptions& options;
   Site site;
-  Bytes link_key;                 // signs the short-lived links to serial logs; new at every start
-  model::Ipv4Prefix public_pool;  // of public IP addresses
-  ProviderTable providers = {};   // filled in before anything is served
-  Gateway* gateway = nullptr;     // set before anything is served, and lives as long as this
+  Bytes link_key;                      // signs the short-lived links to serial logs; new at every start
+  model::Ipv4Prefix public_pool;       // of public IP addresses
+  ProviderTable providers = {};        // filled in before anything is served
+  Gateway* gateway = nullptr;          // set before anything is served, and lives as long as this
+  Deployments* deployments = nullptr;  // the same
 
   [[nodiscard]] TimePoint now() const { return options.clock->now(); }
 };
@@ -47,6 +50,7 @@ void add_provider_handlers(HandlerTable& table);
 void add_inventory_handlers(HandlerTable& table);
 void add_tag_handlers(HandlerTable& table);
 void add_activity_handlers(HandlerTable& table);
+void add_deployment_handlers(HandlerTable& table);
 // Of every generic resource type.
 void add_resource_handlers(HandlerTable& table);
 // Of one verb of an embedded type.
