@@ -71,7 +71,7 @@ Status enter_hostd() {
   if (::geteuid() == 0) {
     const std::uint64_t wanted =
         internal::mask_of({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_KILL, CAP_SETGID, CAP_SETUID,
-                           CAP_SETPCAP, CAP_SYS_ADMIN, CAP_IPC_LOCK});
+                           CAP_SETPCAP, CAP_SYS_ADMIN, CAP_IPC_LOCK, CAP_NET_BIND_SERVICE});
     // A container may have taken some of them already: what is not there cannot be kept, and spawning then
     // says what is missing.
     std::uint64_t have = 0;

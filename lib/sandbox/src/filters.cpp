@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -133,10 +134,37 @@ int daemon_rules(void* context) {
   return allow_threads(context);
 }
 
+constexpr std::array kNetdCalls = {"bind",      "listen",     "connect",    "unlink",     "unlinkat",
+                                   "stat",      "lstat",      "newfstatat", "statx",      "access",
+                                   "faccessat", "faccessat2", "readlink",   "readlinkat", "getrlimit"};
+
+int netd_rules(void* context) {
+  if (const int problem = allow_data_memory(context); problem != 0) return problem;
+  if (const int problem = add_all(context, SCMP_ACT_ALLOW, kGuestdCalls); problem != 0) return problem;
+  if (const int problem = add_all(context, SCMP_ACT_ALLOW, kNetdCalls); problem != 0) return problem;
+  for (const int family : {AF_INET, AF_UNIX}) {
+    if (const int problem =
+            add_masked(context, SCMP_SYS(socket), 0, ~std::uint64_t{0}, static_cast<std::uint64_t>(family));
+        problem != 0)
+      return problem;
+  }
+  // Reading only; FIONREAD and FIONBIO of the terminal calls.
+  if (const int problem = add_masked(context, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
+      problem != 0)
+    return problem;
+  for (const std::uint64_t request : {std::uint64_t{FIONREAD}, std::uint64_t{FIONBIO}}) {
+    if (const int problem = add_masked(context, SCMP_SYS(ioctl), 1, ~std::uint64_t{0}, request); problem != 0)
+      return problem;
+  }
+  if (const int problem = add_all(context, SCMP_ACT_KILL_PROCESS, kDaemonFatal); problem != 0) return problem;
+  return allow_threads(context);
+}
+
 }  // namespace
 
 const Filter daemon_filter{SCMP_ACT_ERRNO(EPERM), &daemon_rules, "daemons"};
 const Filter guestd_filter{SCMP_ACT_KILL_PROCESS, &guestd_rules, "guestd"};
+const Filter netd_filter{SCMP_ACT_ERRNO(EPERM), &netd_rules, "netd"};
 
 Status install(const Filter& filter) {
   const auto failed = [&](int problem, std::string_view what) {
@@ -164,6 +192,10 @@ namespace bootseal::sandbox {
 
 Status install_guestd_filter() {
   return internal::install(internal::guestd_filter);
+}
+
+Status install_netd_filter() {
+  return internal::install(internal::netd_filter);
 }
 
 }  // namespace bootseal::sandbox

@@ -15,6 +15,7 @@ struct Filter {
 };
 
 extern const Filter daemon_filter;
+extern const Filter netd_filter;
 extern const Filter guestd_filter;
 
 // Loads the filter for all threads of the process, and sets no_new_privs. unsupported when the kernel has no

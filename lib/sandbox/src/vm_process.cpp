@@ -37,6 +37,7 @@ struct VisiblePlan {
 // Everything as C strings and numbers, made before the fork.
 struct Plan {
   bool root = false;
+  bool keeps_network = false;
   uid_t uid = 0;
   gid_t gid = 0;
   gid_t kvm_group = 0;
@@ -60,13 +61,13 @@ int write_text(const char* path, const char* text, std::size_t size) {
 }
 
 int enter_namespaces(const Plan& plan) {
-  constexpr int kOwn = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+  const int own = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (plan.keeps_network ? 0 : CLONE_NEWNET);
   if (plan.root) {
-    if (::unshare(kOwn) != 0) return errno;
+    if (::unshare(own) != 0) return errno;
   } else {
     // The maps lie in /proc/self, which belongs to root while the process is not dumpable (as hostd is).
     if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return errno;
-    if (::unshare(CLONE_NEWUSER | kOwn) != 0) return errno;
+    if (::unshare(CLONE_NEWUSER | own) != 0) return errno;
     if (const int problem = write_text("/proc/self/setgroups", "deny", 4); problem != 0) return problem;
     if (const int problem = write_text("/proc/self/uid_map", plan.uid_map.data(), plan.uid_map.size());
         problem != 0)
@@ -180,6 +181,7 @@ Result<VisiblePlan> plan_visible(const VisiblePath& visible, const std::vector<s
 Result<std::function<int()>> confine_vm_process(const VmProcess& process) {
   auto plan = std::make_shared<Plan>();
   plan->root = ::geteuid() == 0;
+  plan->keeps_network = process.keeps_network;
   plan->uid = plan->root ? process.uid : ::geteuid();
   plan->gid = plan->root ? static_cast<gid_t>(process.uid) : ::getegid();
   if (plan->root && process.uid == 0)

@@ -32,6 +32,10 @@ Status enter_daemon(Role role, const std::filesystem::path& folder);
 // listeners, flush, exit; no open, no socket, no exec, no fork. Any other call ends the process (SIGSYS).
 Status install_guestd_filter();
 
+// The filter of netd: as guestd's, and IPv4 and Unix sockets of its own, and files that are read (libslirp
+// reads /etc/resolv.conf). Other calls are refused; what an attacker would want ends the process.
+Status install_netd_filter();
+
 // What this machine and user cannot give, in plain words, for `bootseal status`; empty = everything.
 std::vector<std::string> missing_protections();
 
