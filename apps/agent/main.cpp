@@ -1,5 +1,6 @@
 // bootseal-agent: runs in the guest and hands evidence to the host through a virtio-serial port. It needs no
 // configuration and no network.
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,7 +18,9 @@ constexpr const char* kUsage =
     "Usage: bootseal-agent [--port PATH] [--tpm PATH] [--event-log PATH]\n"
     "       bootseal-agent --version | --help\n"
     "\n"
-    "Answers the host's requests for evidence. Without options it takes the virtio-serial port "
+    "Answers the host's requests for evidence, and runs scripts for it as long as /etc/bootseal/agent.toml "
+    "does not\n"
+    "say run_command = false. Without options it takes the virtio-serial port "
     "org.bootseal.agent.0,\n"
     "the TPM at /dev/tpmrm0 (else /dev/tpm0) and the firmware's event log under /sys/kernel/security.\n"
     "PATH may be a device, for --port and --tpm also a Unix socket.\n";
@@ -37,25 +40,47 @@ Status send_line(int port, const std::string& text) {
   return write_all(port, as_bytes(text + "\n"));
 }
 
+// Waits until the port has something, and serves a script meanwhile. False when there is nothing to read yet.
+Result<bool> wait_for_port_or_script(Agent& agent, int port) {
+  const Script* script = agent.script();
+  if (script == nullptr) return true;  // reading waits by itself
+  // A port without a host reports that again and again: it is looked at once a second then.
+  static bool hung_up = false;
+  std::array<pollfd, 4> waiting{pollfd{hung_up ? -1 : port, POLLIN, 0}, pollfd{script->process(), POLLIN, 0},
+                                pollfd{script->output_ended() ? -1 : script->output(), POLLIN, 0},
+                                pollfd{script->errors_ended() ? -1 : script->errors(), POLLIN, 0}};
+  const auto patience = std::min<std::int64_t>(script->patience().count(), hung_up ? 1000 : 60'000);
+  if (::poll(waiting.data(), waiting.size(), static_cast<int>(patience)) < 0 && errno != EINTR)
+    return fail_errno(errno, "waiting for the script");
+  hung_up = waiting[0].revents == POLLHUP;
+  if (const auto answer = agent.script_answer()) BOOTSEAL_TRY_STATUS(send_line(port, *answer));
+  return (waiting[0].revents & (POLLIN | POLLERR)) != 0;
+}
+
 // Serves until the other end goes away, which is a success, or the port fails.
-Status serve(const Agent& agent, int port) {
+Status serve(Agent& agent, int port) {
   LineBuffer lines(kMaximumRequest);
   std::array<std::byte, 4096> piece;
   // A write to a virtio port waits for the host to open its end.
   BOOTSEAL_TRY_STATUS(send_line(port, agent.hello()));
   while (true) {
+    BOOTSEAL_TRY(const bool readable, wait_for_port_or_script(agent, port));
+    if (!readable) continue;
     const ssize_t count = read(port, piece.data(), piece.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return fail_errno(errno, "reading from the agent's port");
     if (count == 0) return {};
     lines.feed(ByteSpan(piece).first(static_cast<std::size_t>(count)));
-    while (const auto line = lines.next()) BOOTSEAL_TRY_STATUS(send_line(port, agent.answer(*line)));
+    while (const auto line = lines.next()) {
+      if (const std::string answer = agent.answer(*line); !answer.empty())
+        BOOTSEAL_TRY_STATUS(send_line(port, answer));
+    }
   }
 }
 
 // Ends only with an error of the port.
 Status run(const Options& options) {
-  const Agent agent(options.settings);
+  Agent agent(options.settings);
   while (true) {
     std::filesystem::path path = options.port;
     if (path.empty()) {

@@ -34,7 +34,30 @@ std::string Agent::hello() const {
                                       {"bootId", machine.boot_id}});
 }
 
-std::string Agent::answer(const LineBuffer::Line& line) const {
+Status Agent::start_script(json::Reader& request, std::uint64_t id) {
+  if (!scripts_are_allowed(settings_.configuration)) {
+    return fail(
+        ErrorCode::permission_denied,
+        fmt::format("the guest's owner allows no scripts: {} says run_command = false, or cannot be read",
+                    settings_.configuration.native()));
+  }
+  if (script_) return fail(ErrorCode::conflict, "another script runs; wait until it has ended");
+  BOOTSEAL_TRY(json::Reader parameters, request.object("params"));
+  BOOTSEAL_TRY(Script script, Script::start(parameters));
+  script_.emplace(std::move(script));
+  script_id_ = id;
+  return {};
+}
+
+std::optional<std::string> Agent::script_answer() {
+  if (!script_ || !script_->look()) return std::nullopt;
+  const Result<json::Value> result = script_->result();
+  script_.reset();
+  return json::serialize(result ? json::Value(json::Object{{"id", script_id_}, {"result", *result}})
+                                : error_answer(script_id_, result.error()));
+}
+
+std::string Agent::answer(const LineBuffer::Line& line) {
   json::Value id = nullptr;
   const auto answered = [&]() -> Result<std::string> {
     if (line.too_long) {
@@ -50,6 +73,10 @@ std::string Agent::answer(const LineBuffer::Line& line) const {
     if (method == "attest") {
       BOOTSEAL_TRY(json::Value evidence, attest(settings_, request));
       return json::serialize(json::Object{{"id", id}, {"result", std::move(evidence)}});
+    }
+    if (method == "runCommand") {
+      BOOTSEAL_TRY_STATUS(start_script(request, number));
+      return std::string();
     }
     return fail(ErrorCode::unsupported,
                 fmt::format("this agent ({}) has no method '{}'", settings_.version, method));

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -54,6 +56,105 @@ TEST(PrettyName, ReadsOsRelease) {
   EXPECT_EQ(pretty_name("PRETTY_NAME=Alpine\n"), "Alpine");
   EXPECT_EQ(pretty_name("XPRETTY_NAME=no\n"), "Linux");
   EXPECT_EQ(pretty_name(""), "Linux");
+}
+
+TEST(Text, IsMadeValid) {
+  EXPECT_EQ(to_valid_utf8("plain \xc3\xa4 \xf0\x9f\x90\xa7"), "plain \xc3\xa4 \xf0\x9f\x90\xa7");
+  EXPECT_EQ(to_valid_utf8("\xff\xc3"), "\xef\xbf\xbd\xef\xbf\xbd");
+  EXPECT_EQ(to_valid_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // a surrogate
+  EXPECT_EQ(to_valid_utf8("\xc0\xaf"), "\xef\xbf\xbd\xef\xbf\xbd");                  // '/' in two bytes
+}
+
+class ScriptTest : public ::testing::Test {
+ protected:
+  ScriptTest() { ::unlink(configuration_.c_str()); }
+  ~ScriptTest() override { ::unlink(configuration_.c_str()); }
+  static LineBuffer::Line line(json::Object parameters) {
+    return {
+        json::serialize(json::Object{{"id", 5}, {"method", "runCommand"}, {"params", std::move(parameters)}}),
+        false};
+  }
+  // The whole answer to a script.
+  json::Value run(json::Object parameters) {
+    if (!parameters.contains("timeoutSeconds")) parameters["timeoutSeconds"] = 30;
+    std::string answer = agent_.answer(line(std::move(parameters)));
+    while (answer.empty()) {
+      std::array<pollfd, 3> waiting{pollfd{agent_.script()->process(), POLLIN, 0},
+                                    pollfd{agent_.script()->output(), POLLIN, 0},
+                                    pollfd{agent_.script()->errors(), POLLIN, 0}};
+      ::poll(waiting.data(), waiting.size(), static_cast<int>(agent_.script()->patience().count()));
+      if (const auto ended = agent_.script_answer()) answer = *ended;
+    }
+    return json::parse(answer).value();
+  }
+  void configure(const std::string& text) { std::ofstream(configuration_) << text; }
+
+  std::string configuration_ = "/tmp/bootseal-agent-" + std::to_string(::getpid()) + ".toml";
+  Agent agent_{Settings{.configuration = configuration_}};
+};
+
+TEST_F(ScriptTest, SaysWhatItSaidAndHowItEnded) {
+  const json::Value answer = run({{"script", "echo out; echo err >&2; exit 7"}});
+  EXPECT_EQ(answer.at("id").to_number<std::int64_t>(), 5);
+  EXPECT_EQ(answer.at_pointer("/result/exitCode").to_number<std::int64_t>(), 7);
+  EXPECT_EQ(answer.at_pointer("/result/stdout").as_string(), "out\n");
+  EXPECT_EQ(answer.at_pointer("/result/stderr").as_string(), "err\n");
+}
+
+TEST_F(ScriptTest, HasItsParametersByNameAndInTheirOrder) {
+  const json::Value answer =
+      run({{"script", "echo \"$1|$2|$colour\"; ps -o sid= -p $$ | tr -d ' ' | grep -qx $$ && echo session"},
+           {"parameters", json::Array{json::Object{{"name", "colour"}, {"value", "blue; rm -rf /"}},
+                                      json::Object{{"name", "size"}, {"value", "2"}}}}});
+  EXPECT_EQ(answer.at_pointer("/result/stdout").as_string(), "blue; rm -rf /|2|blue; rm -rf /\nsession\n");
+}
+
+TEST_F(ScriptTest, KeepsTheEndOfItsOutput) {
+  const json::Value answer =
+      run({{"script", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done"}});
+  const std::string output(answer.at_pointer("/result/stdout").as_string());
+  EXPECT_EQ(output.size(), kKeptOutput);
+  EXPECT_TRUE(output.ends_with("line 2999\n"));
+}
+
+TEST_F(ScriptTest, IsKilledWithAllItsProcessesAtItsLimit) {
+  const json::Value answer = run({{"script", "sleep 1000 & echo $!; sleep 1000"}, {"timeoutSeconds", 1}});
+  EXPECT_EQ(answer.at_pointer("/error/code").as_string(), "Timeout");
+  const std::string message(answer.at_pointer("/error/message").as_string());
+  const pid_t background = std::stoi(message.substr(message.rfind(": ") + 2));
+  // Another process reaps it; a zombie runs no more.
+  std::ifstream stat("/proc/" + std::to_string(background) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  EXPECT_TRUE(text.empty() || text.find(") Z") != std::string::npos || text.find(") X") != std::string::npos)
+      << text;
+}
+
+TEST_F(ScriptTest, DoesNotWaitForWhatItLeftInTheBackground) {
+  const json::Value answer = run({{"script", "sleep 30 & echo done"}});
+  EXPECT_EQ(answer.at_pointer("/result/stdout").as_string(), "done\n");
+}
+
+TEST_F(ScriptTest, RunsOneAtATimeAndOtherQuestionsAreAnsweredMeanwhile) {
+  EXPECT_EQ(agent_.answer(line({{"script", "sleep 1000"}, {"timeoutSeconds", 1000}})), "");
+  EXPECT_THAT(agent_.answer(line({{"script", "true"}, {"timeoutSeconds", 1}})), HasSubstr("Conflict"));
+  EXPECT_THAT(agent_.answer({R"({"id":0,"method":"hello"})", false}), HasSubstr("kernelRelease"));
+}
+
+TEST_F(ScriptTest, IsRefusedWhereTheGuestForbidsIt) {
+  for (const char* text :
+       {"run_command = false\n", "# none\nrun_command=false # never", "run_command = \"yes\""}) {
+    configure(text);
+    EXPECT_EQ(run({{"script", "true"}}).at_pointer("/error/code").as_string(), "PermissionDenied") << text;
+  }
+  configure("other = 1\nrun_command = true # all\n");
+  EXPECT_EQ(run({{"script", "true"}}).at_pointer("/result/exitCode").to_number<std::int64_t>(), 0);
+}
+
+TEST_F(ScriptTest, AShellThatIsNotThereIsTold) {
+  const json::Value answer = run({{"script", "true"}, {"shell", "/no/such/shell"}});
+  EXPECT_EQ(answer.at_pointer("/result/exitCode").to_number<std::int64_t>(), 127);
+  EXPECT_THAT(std::string(answer.at_pointer("/result/stderr").as_string()), HasSubstr("shell"));
 }
 
 class AgentTest : public ::testing::Test {
@@ -113,7 +214,7 @@ class AgentTest : public ::testing::Test {
 TEST_F(AgentTest, GivesEvidenceThatVerifies) {
   provide_tpm();
   const json::Object answer = ask(attest_request(nonce_));
-  EXPECT_EQ(answer.at("id").as_int64(), 7);
+  EXPECT_EQ(answer.at("id").to_number<std::int64_t>(), 7);
   ASSERT_TRUE(answer.contains("result")) << json::serialize(answer);
   const json::Object& evidence = answer.at("result").as_object();
   const auto area = tpm::parse_public(public_area_);
@@ -191,7 +292,7 @@ TEST_F(AgentTest, RefusesBadRequestsAndKeepsTheirId) {
        }) {
     const json::Object answer = ask(request);
     EXPECT_EQ(error_code(answer), code) << request;
-    EXPECT_EQ(answer.at("id").as_int64(), 5) << request;
+    EXPECT_EQ(answer.at("id").to_number<std::int64_t>(), 5) << request;
   }
   for (const char* request : {"", "{", "[]", "\xff", R"({"id":-1,"method":"hello"})"}) {
     const json::Object answer = ask(request);

@@ -6,6 +6,7 @@
 
 #include <csignal>
 
+#include "agent.h"
 #include "bootseal/base/subprocess.h"
 #include "bootseal/json/json.h"
 #include "tpm_server.h"
@@ -101,7 +102,7 @@ TEST_F(ProgramTest, ServesOneHostAfterTheOther) {
     const json::Object hello = host.receive();
     EXPECT_EQ(hello.at("event").as_string(), "hello");
     EXPECT_EQ(hello.at("agentVersion").as_string(), BOOTSEAL_VERSION);
-    host.send(std::string(200000, 'x'));
+    host.send(std::string(kMaximumRequest + 1, 'x'));
     host.send(
         "\n"
         R"({"id":1,"method":"att)");
