@@ -7,7 +7,7 @@ recipe_work_mib=256 recipe_result_mib=64
 # Nothing in it writes to its disk, so no update changes its initrd or its command line.
 immutable=yes
 # The seed may be ISO 9660 or FAT, which wants its character sets.
-mini_modules=(efivarfs virtio_pci virtio_blk virtio_console button evdev isofs vfat nls_cp437 nls_ascii)
+mini_modules=(efivarfs virtio_pci virtio_blk virtio_console button evdev isofs vfat nls_cp437 nls_ascii virtio_net virtio_scsi sd_mod)
 
 # copy_modules KERNEL_RELEASE ROOT: the modules and what they depend on, with modules.list in the order to load them.
 copy_modules() {
@@ -33,7 +33,7 @@ make_initramfs() {
   for applet in sh mount umount; do ln -s busybox "$root/bin/$applet"; done
   copy_modules "$release" "$root"
   cp -R "$share/." "$root/"
-  chmod 755 "$root/init" "$root/etc/rc" "$root/etc/acpi/PWRF/00000080"
+  chmod 755 "$root/init" "$root/etc/rc" "$root/etc/udhcpc" "$root/etc/acpi/PWRF/00000080"
   rm -f "$root/grub.cfg"
   if [ -n "$agent" ]; then
     install_agent "$root/bin/bootseal-agent"
