@@ -26,6 +26,7 @@
 #include "bootseal/json/json.h"
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
+#include "bootseal/uefi/templates.h"
 
 namespace bootseal::guest {
 namespace {
@@ -39,6 +40,9 @@ constexpr std::string_view kUsage =
     "                             --management-fd N --ready-fd N\n"
     "       bootseal-guestd manufacture --vm-id ID --vm-name NAME --state-fd N --key-fd N --variables-fd N\n"
     "                             --management-fd N --ready-fd N [--after-generation N]\n"
+    "       bootseal-guestd secure-boot --vm-id ID --value on|off --minimum-generation N --state-fd N "
+    "--key-fd N\n"
+    "                             --ready-fd N\n"
     "       bootseal-guestd --version\n"
     "bootseal-hostd starts it; every descriptor is inherited.\n";
 
@@ -208,6 +212,26 @@ Status run_manufacture(Arguments& arguments, Readiness& readiness, UniqueFd sign
   return {};
 }
 
+// Changes one variable of a VM that is off, and says the generation when that is on disk.
+Status run_secure_boot(Arguments& arguments, Readiness& readiness) {
+  BOOTSEAL_TRY(const VmId vm, arguments.vm_id());
+  BOOTSEAL_TRY(const std::string value, arguments.text("value"));
+  if (value != "on" && value != "off")
+    return fail(ErrorCode::invalid_argument, fmt::format("--value: '{}' is neither on nor off", value));
+  BOOTSEAL_TRY(const std::uint64_t minimum, arguments.number("minimum-generation"));
+  BOOTSEAL_TRY(UniqueFd state_fd, arguments.descriptor("state-fd"));
+  BOOTSEAL_TRY(const UniqueFd key_fd, arguments.descriptor("key-fd"));
+  BOOTSEAL_TRY_STATUS(arguments.no_others());
+  BOOTSEAL_TRY(const crypto::Secret key, read_key(key_fd.get()));
+  BOOTSEAL_TRY_STATUS(sandbox::install_guestd_filter());
+  BOOTSEAL_TRY(const auto state, GuestState::open(std::move(state_fd), vm, key, Generation{minimum}));
+  BOOTSEAL_TRY(const std::optional<Bytes> flash, state->read(Blob::uefi_flash));
+  if (!flash) return fail(ErrorCode::guest_state_damaged, "the guest state holds no UEFI variables");
+  BOOTSEAL_TRY(const Bytes changed, uefi::with_secure_boot(*flash, value == "on"));
+  BOOTSEAL_TRY(const Generation generation, state->commit(Blob::uefi_flash, changed));
+  return readiness.ready(generation);
+}
+
 int end_with(const Error& error, std::string_view event) {
   log::error(event, {{"code", error_info(error.code).name}, {"message", error.describe()}});
   return error_info(error.code).exit_code;
@@ -223,7 +247,7 @@ int run(int count, char** values) {
     fmt::print("{}", kUsage);
     return 0;
   }
-  if (command != "serve" && command != "manufacture") {
+  if (command != "serve" && command != "manufacture" && command != "secure-boot") {
     fmt::print(stderr, "{}", kUsage);
     return error_info(ErrorCode::invalid_argument).exit_code;
   }
@@ -234,6 +258,7 @@ int run(int count, char** values) {
   if (!ready_fd) return end_with(ready_fd.error(), "guestd.refused");
   Readiness readiness(*std::move(ready_fd));
   const Status outcome = [&]() -> Status {
+    if (command == "secure-boot") return run_secure_boot(*arguments, readiness);
     BOOTSEAL_TRY(UniqueFd signals, block_signals());
     return command == "serve" ? run_serve(*arguments, readiness, std::move(signals))
                               : run_manufacture(*arguments, readiness, std::move(signals));

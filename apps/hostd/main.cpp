@@ -12,6 +12,7 @@
 #include "bootseal/host/disk_tools.h"
 #include "bootseal/host/guestd_services.h"
 #include "bootseal/host/http_peers.h"
+#include "bootseal/host/netd_networks.h"
 #include "bootseal/host/qemu_hypervisor.h"
 #include "bootseal/log/log.h"
 #include "bootseal/sandbox/sandbox.h"
@@ -27,13 +28,14 @@ constexpr unsigned kWorkers = 16;
 constexpr unsigned kQuestions = 8;
 // Long polls and attestations wait in their handlers.
 constexpr std::size_t kHandlers = 32;
+constexpr std::size_t kLargestBody = (std::size_t{8} << 20) + 65536;  // a piece of a disk
 constexpr std::chrono::milliseconds kStopGrace{3000};
 
 constexpr std::string_view kUsage =
     "usage: bootseal-hostd [--accelerator auto|kvm|tcg] [--boot-deadline SECONDS] [--stop-limit SECONDS]\n"
     "Runs the virtual machines of this host. Folders come from BOOTSEAL_HOME and BOOTSEAL_RUN.\n"
-    "As root it keeps CAP_CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, SYS_ADMIN and "
-    "IPC_LOCK.\n";
+    "As root it keeps CAP_CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, SYS_ADMIN, "
+    "IPC_LOCK and NET_BIND_SERVICE.\n";
 
 struct Settings {
   host::AcceleratorChoice accelerator = host::AcceleratorChoice::automatic;
@@ -126,14 +128,19 @@ Status serve(const Settings& settings) {
   BOOTSEAL_TRY(const auto vault, host::create_vault_client(paths.socket_of("vaultd"), host_id));
   BOOTSEAL_TRY(const auto attestor, host::create_attest_client(paths.socket_of("attestd")));
   const auto disks = host::create_disk_tools(paths, firmware);
-  host::HostService service({paths, *hypervisor, *guests, *vault, *attestor, *disks, Clock::system(),
-                             settings.options, [&]() { return host::Strand::create(*loop, pool); },
+  const auto networks = host::create_netd_networks({paths, {}}, *loop);
+  host::DiskStore store(paths);
+  host::HostService service({paths, *hypervisor, *guests, *vault, *attestor, *disks, store, *networks,
+                             Clock::system(), settings.options,
+                             [&]() { return host::Strand::create(*loop, pool); },
                              [&](host::Task task) { questions.post(std::move(task)); }});
+  BOOTSEAL_TRY_STATUS(store.recover());
   BOOTSEAL_TRY_STATUS(service.recover());
 
   net::ServerOptions options;
   options.unix_listener = std::move(listener);
   options.workers = kHandlers;
+  options.body_bytes = kLargestBody;
   BOOTSEAL_TRY(
       const auto server,
       net::Server::start(std::move(options),

@@ -96,6 +96,69 @@ void serve_console(const HostService& service, const net::Request& request, net:
   }
 }
 
+Result<json::Value> post_command(HostService& service, const net::Request& request) {
+  BOOTSEAL_TRY(const VmId id, vm_of(request));
+  BOOTSEAL_TRY(const json::Value body, request.json_body());
+  BOOTSEAL_TRY(const RunCommand command, parse_run_command(body));
+  return service.run_command(id, command);
+}
+
+Result<DiskId> disk_of(const net::Request& request) {
+  return DiskId::parse(request.parameter("diskId"));
+}
+
+Result<json::Value> put_disk(DiskStore& store, const net::Request& request) {
+  BOOTSEAL_TRY(const DiskId id, disk_of(request));
+  BOOTSEAL_TRY(const json::Value body, request.json_body());
+  BOOTSEAL_TRY(const DiskRequest wanted, parse_disk_request(body));
+  return store.put(id, wanted);
+}
+
+Status put_content(DiskStore& store, const net::Request& request) {
+  BOOTSEAL_TRY(const DiskId id, disk_of(request));
+  BOOTSEAL_TRY(const std::uint64_t offset, number(request, "offset", 0));
+  return store.write_content(id, offset, as_bytes(request.body));
+}
+
+Result<net::Response> get_content(DiskStore& store, const net::Request& request) {
+  BOOTSEAL_TRY(const DiskId id, disk_of(request));
+  BOOTSEAL_TRY(const std::uint64_t offset, number(request, "offset", 0));
+  BOOTSEAL_TRY(const std::uint64_t length, number(request, "length", 0));
+  BOOTSEAL_TRY(const Bytes content, store.read_content(id, offset, length));
+  net::Response response;
+  response.headers = {{"Content-Type", "application/octet-stream"}, {"X-Content-Type-Options", "nosniff"}};
+  response.body = as_text(content);
+  return response;
+}
+
+void add_disks(net::Router& router, DiskStore& store) {
+  router.on("GET", "/v1/disks",
+            [&store](const net::Request&) { return net::Response::json(200, store.list()); });
+  router.on("PUT", "/v1/disks/{diskId}",
+            [&store](const net::Request& request) { return answer(put_disk(store, request)); });
+  router.on("GET", "/v1/disks/{diskId}", [&store](const net::Request& request) {
+    const Result<DiskId> id = disk_of(request);
+    return id ? answer(store.status(*id)) : net::Response::from_error(id.error());
+  });
+  router.on("DELETE", "/v1/disks/{diskId}", [&store](const net::Request& request) {
+    const Result<DiskId> id = disk_of(request);
+    const Status removed = id ? store.remove(*id) : Status(tl::unexpected(id.error()));
+    return removed ? net::Response::empty(204) : net::Response::from_error(removed.error());
+  });
+  router.on("PUT", "/v1/disks/{diskId}/content", [&store](const net::Request& request) {
+    const Status written = put_content(store, request);
+    return written ? net::Response::empty(204) : net::Response::from_error(written.error());
+  });
+  router.on("GET", "/v1/disks/{diskId}/content", [&store](const net::Request& request) {
+    Result<net::Response> content = get_content(store, request);
+    return content ? *std::move(content) : net::Response::from_error(content.error());
+  });
+  router.on("POST", "/v1/disks/{diskId}/finish-upload", [&store](const net::Request& request) {
+    const Result<DiskId> id = disk_of(request);
+    return id ? answer(store.finish_upload(*id)) : net::Response::from_error(id.error());
+  });
+}
+
 }  // namespace
 
 net::Router make_router(HostService& service, std::vector<uid_t> allowed) {
@@ -143,6 +206,9 @@ net::Router make_router(HostService& service, std::vector<uid_t> allowed) {
     response.body = (*vm)->console_text();
     return response;
   });
+  router.on("POST", "/v1/vms/{vmId}/run-command",
+            [&service](const net::Request& request) { return answer(post_command(service, request)); });
+  add_disks(router, service.disk_store());
   router.on_websocket(
       "/v1/vms/{vmId}/console",
       [&service](const net::Request& request) -> Status {

@@ -16,6 +16,9 @@ constexpr std::uint64_t kMaximumCpus = 256;
 constexpr std::uint64_t kMinimumMemoryMib = 128;
 constexpr std::uint64_t kMaximumMemoryMib = std::uint64_t{4} << 20;
 constexpr std::size_t kMaximumCustomData = 64 * 1024;
+constexpr std::size_t kMaximumInterfaces = 8;
+constexpr unsigned kMaximumLun = 63;
+constexpr std::array<std::string_view, 3> kCachings = {"None", "ReadOnly", "ReadWrite"};
 
 bool is_simple_name(std::string_view text, std::size_t maximum) {
   return !text.empty() && text.size() <= maximum && std::ranges::all_of(text, [](char letter) {
@@ -32,6 +35,14 @@ bool is_sha256_hex(std::string_view text) {
 bool is_one_line(std::string_view text) {
   return std::ranges::none_of(
       text, [](char letter) { return static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f; });
+}
+
+// Empty, or one of the methods of crypt(3) that are still safe: yescrypt, SHA-512, SHA-256, bcrypt.
+bool is_password_hash(std::string_view text) {
+  if (text.empty()) return true;
+  constexpr std::array<std::string_view, 4> kMethods = {"$y$", "$6$", "$5$", "$2b$"};
+  return text.size() <= 512 && is_one_line(text) && text.find(':') == std::string_view::npos &&
+         std::ranges::any_of(kMethods, [&](std::string_view method) { return text.starts_with(method); });
 }
 
 template <std::size_t N>
@@ -102,7 +113,101 @@ Status parse_os(json::Reader& reader, Assignment& assignment) {
   BOOTSEAL_TRY(assignment.os.custom_data, os->string_or("customData", ""));
   if (assignment.os.custom_data.size() > kMaximumCustomData)
     return os->problem("customData", fmt::format("more than {} bytes", kMaximumCustomData));
+  BOOTSEAL_TRY(assignment.os.admin_password_hash, os->string_or("adminPasswordHash", ""));
+  if (!is_password_hash(assignment.os.admin_password_hash))
+    return os->problem("adminPasswordHash", "a hash of crypt(3) was expected, such as $y$…, not a password");
+  BOOTSEAL_TRY(assignment.os.password_authentication, os->boolean_or("passwordAuthentication", false));
   return os->no_other_fields();
+}
+
+Result<DiskId> read_disk_id(json::Reader& reader) {
+  BOOTSEAL_TRY(const std::string text, reader.string("diskId"));
+  const Result<DiskId> id = DiskId::parse(text);
+  if (!id) return reader.problem("diskId", id.error().message);
+  return *id;
+}
+
+Status parse_network(json::Reader& reader, Assignment& assignment) {
+  if (!reader.has("network")) return {};
+  BOOTSEAL_TRY(std::vector<json::Reader> elements, reader.objects("network"));
+  if (elements.size() > kMaximumInterfaces)
+    return reader.problem("network", fmt::format("more than {} interfaces", kMaximumInterfaces));
+  assignment.network.emplace();
+  for (json::Reader& element : elements) {
+    BOOTSEAL_TRY(netd::Interface interface, netd::parse_interface(element));
+    for (const netd::Interface& other : *assignment.network) {
+      if (other.nic_id == interface.nic_id || other.mac == interface.mac)
+        return reader.problem("network", fmt::format("two interfaces have the id {} or the MAC address {}",
+                                                     interface.nic_id, interface.mac.to_string()));
+    }
+    assignment.network->push_back(std::move(interface));
+  }
+  return {};
+}
+
+Result<DataDisk> parse_data_disk(json::Reader& reader) {
+  DataDisk disk;
+  BOOTSEAL_TRY(disk.disk, read_disk_id(reader));
+  BOOTSEAL_TRY(const std::uint64_t lun, reader.unsigned_integer("lun"));
+  if (lun > kMaximumLun)
+    return reader.problem("lun", fmt::format("{} is not between 0 and {}", lun, kMaximumLun));
+  disk.lun = static_cast<unsigned>(lun);
+  BOOTSEAL_TRY(disk.read_only, reader.boolean_or("readOnly", false));
+  if (reader.has("caching")) {
+    BOOTSEAL_TRY(const std::size_t caching, one_of(reader, "caching", kCachings));
+    disk.caching = static_cast<Caching>(caching);
+  }
+  BOOTSEAL_TRY_STATUS(reader.no_other_fields());
+  return disk;
+}
+
+Status parse_disks(json::Reader& reader, Assignment& assignment) {
+  BOOTSEAL_TRY(std::optional<json::Reader> os_disk, reader.optional_object("osDisk"));
+  if (os_disk) {
+    BOOTSEAL_TRY(assignment.os_disk, read_disk_id(*os_disk));
+    BOOTSEAL_TRY_STATUS(os_disk->no_other_fields());
+  }
+  if (!reader.has("disks")) return {};
+  BOOTSEAL_TRY(std::vector<json::Reader> elements, reader.objects("disks"));
+  assignment.disks.emplace();
+  for (json::Reader& element : elements) {
+    BOOTSEAL_TRY(const DataDisk disk, parse_data_disk(element));
+    const bool is_os_disk = assignment.os_disk == disk.disk;
+    const bool repeated = std::ranges::any_of(*assignment.disks, [&](const DataDisk& other) {
+      return other.disk == disk.disk || other.lun == disk.lun;
+    });
+    if (is_os_disk || repeated)
+      return reader.problem("disks",
+                            fmt::format("disk {} or LUN {} is there twice", disk.disk.to_string(), disk.lun));
+    assignment.disks->push_back(disk);
+  }
+  return {};
+}
+
+Status parse_image(json::Reader& reader, Assignment& assignment) {
+  BOOTSEAL_TRY(std::optional<json::Reader> image, reader.optional_object("image"));
+  if (!image) {
+    if (assignment.os_disk) return {};
+    return reader.problem("image", "a virtual machine is made from an image or has an osDisk");
+  }
+  BOOTSEAL_TRY(assignment.image_name, image->string_or("name", ""));
+  BOOTSEAL_TRY(assignment.image_disk, image->string_or("disk", ""));
+  if (assignment.os_disk && assignment.image_disk.empty()) return image->no_other_fields();
+  const std::filesystem::path disk(assignment.image_disk);
+  if (!disk.is_absolute() || disk.lexically_normal() != disk || !is_one_line(assignment.image_disk))
+    return image->problem("disk", "an absolute path was expected");
+  return image->no_other_fields();
+}
+
+json::Value disks_json(const std::vector<DataDisk>& disks) {
+  json::Array array;
+  for (const DataDisk& disk : disks) {
+    array.push_back(json::Object{{"diskId", disk.disk.to_string()},
+                                 {"lun", disk.lun},
+                                 {"readOnly", disk.read_only},
+                                 {"caching", kCachings[static_cast<std::size_t>(disk.caching)]}});
+  }
+  return array;
 }
 
 Status parse_power(json::Reader& reader, Assignment& assignment) {
@@ -138,6 +243,11 @@ std::string_view request_state_name(RequestState state) {
   return kNames[static_cast<std::size_t>(state)];
 }
 
+Result<DiskId> DiskId::parse(std::string_view text) {
+  BOOTSEAL_TRY(const Guid guid, Guid::parse(text));
+  return DiskId{guid};
+}
+
 Result<Assignment> parse_assignment(const json::Value& value) {
   BOOTSEAL_TRY(json::Reader reader, json::Reader::object(value, "the assignment"));
   Assignment assignment;
@@ -152,13 +262,9 @@ Result<Assignment> parse_assignment(const json::Value& value) {
   if (epoch == 0)
     return reader.problem("epoch", "0 means never placed; an assignment has an epoch of 1 or more");
   assignment.epoch = Epoch{epoch};
-  BOOTSEAL_TRY(json::Reader image, reader.object("image"));
-  BOOTSEAL_TRY(assignment.image_disk, image.string("disk"));
-  const std::filesystem::path disk(assignment.image_disk);
-  if (!disk.is_absolute() || disk.lexically_normal() != disk || !is_one_line(assignment.image_disk))
-    return image.problem("disk", "an absolute path was expected");
-  BOOTSEAL_TRY(assignment.image_name, image.string_or("name", ""));
-  BOOTSEAL_TRY_STATUS(image.no_other_fields());
+  BOOTSEAL_TRY_STATUS(parse_disks(reader, assignment));
+  BOOTSEAL_TRY_STATUS(parse_image(reader, assignment));
+  BOOTSEAL_TRY_STATUS(parse_network(reader, assignment));
   BOOTSEAL_TRY_STATUS(parse_hardware(reader, assignment));
   BOOTSEAL_TRY_STATUS(parse_security(reader, assignment));
   BOOTSEAL_TRY_STATUS(parse_os(reader, assignment));
@@ -179,6 +285,8 @@ json::Value to_json(const Assignment& assignment) {
                   {"adminUsername", assignment.os.admin_username},
                   {"sshKeys", std::move(keys)}};
   if (!assignment.os.custom_data.empty()) os["customData"] = assignment.os.custom_data;
+  if (!assignment.os.admin_password_hash.empty()) os["adminPasswordHash"] = assignment.os.admin_password_hash;
+  if (assignment.os.password_authentication) os["passwordAuthentication"] = true;
   json::Object object{
       {"vmId", assignment.vm.to_string()},
       {"name", assignment.name},
@@ -193,6 +301,14 @@ json::Value to_json(const Assignment& assignment) {
       {"power", json::Object{{"requestId", assignment.request_id},
                              {"action", kActions[static_cast<std::size_t>(assignment.action)]}}},
   };
+  if (assignment.network) {
+    json::Array interfaces;
+    for (const netd::Interface& interface : *assignment.network)
+      interfaces.push_back(netd::to_json(interface));
+    object["network"] = std::move(interfaces);
+  }
+  if (assignment.disks) object["disks"] = disks_json(*assignment.disks);
+  if (assignment.os_disk) object["osDisk"] = json::Object{{"diskId", assignment.os_disk->to_string()}};
   if (!assignment.expectation_digest.empty()) object["expectationDigest"] = assignment.expectation_digest;
   return object;
 }

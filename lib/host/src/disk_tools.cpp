@@ -168,17 +168,38 @@ class DiskTools final : public Disks {
 
 }  // namespace
 
+namespace {
+
+// Only with an interface: without one an image's own way to the network stays as it is.
+std::string network_document(const Assignment& assignment) {
+  std::string text = "version: 2\nethernets:\n";
+  int number = 0;
+  for (const netd::Interface& interface : assignment.interfaces()) {
+    text += fmt::format("  nic{}:\n    match:\n      macaddress: {}\n    dhcp4: true\n", number++,
+                        json_text(interface.mac.to_string()));
+    // One way out: the primary interface's.
+    if (!interface.primary) text += "    dhcp4-overrides:\n      use-routes: false\n";
+  }
+  return text;
+}
+
+}  // namespace
+
 std::vector<std::pair<std::string, std::string>> cloud_init_documents(const Assignment& assignment) {
   const std::string host =
       assignment.os.computer_name.empty() ? assignment.name : assignment.os.computer_name;
   std::string meta = fmt::format("instance-id: {}\nlocal-hostname: {}\n",
                                  json_text(assignment.vm.to_string()), json_text(host));
   std::string vendor = "#cloud-config\n";
+  const bool has_password = !assignment.os.admin_password_hash.empty();
+  vendor += fmt::format("ssh_pwauth: {}\n", assignment.os.password_authentication);
   if (!assignment.os.admin_username.empty()) {
     vendor += fmt::format(
-        "users:\n  - name: {}\n    groups: [sudo]\n    shell: /bin/bash\n    lock_passwd: true\n    sudo: "
+        "users:\n  - name: {}\n    groups: [sudo]\n    shell: /bin/bash\n    lock_passwd: {}\n    sudo: "
         "\"ALL=(ALL) NOPASSWD:ALL\"\n",
-        json_text(assignment.os.admin_username));
+        json_text(assignment.os.admin_username), !has_password);
+    if (has_password)
+      vendor += fmt::format("    hashed_passwd: {}\n", json_text(assignment.os.admin_password_hash));
     if (!assignment.os.ssh_keys.empty()) vendor += "    ssh_authorized_keys:\n";
     for (const std::string& key : assignment.os.ssh_keys)
       vendor += fmt::format("      - {}\n", json_text(key));
@@ -187,7 +208,11 @@ std::vector<std::pair<std::string, std::string>> cloud_init_documents(const Assi
   // may override.
   const std::string user =
       assignment.os.custom_data.empty() ? "#cloud-config\n{}\n" : assignment.os.custom_data;
-  return {{"meta-data", std::move(meta)}, {"vendor-data", std::move(vendor)}, {"user-data", user}};
+  std::vector<std::pair<std::string, std::string>> documents{
+      {"meta-data", std::move(meta)}, {"vendor-data", std::move(vendor)}, {"user-data", user}};
+  if (!assignment.interfaces().empty())
+    documents.emplace_back("network-config", network_document(assignment));
+  return documents;
 }
 
 std::unique_ptr<Disks> create_disk_tools(Paths paths, Firmware firmware) {

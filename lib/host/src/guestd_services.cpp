@@ -143,6 +143,30 @@ class GuestdServices final : public GuestServices {
     return made;
   }
 
+  Result<Generation> set_secure_boot(const GuestServiceConfig& config, crypto::Secret key, Generation minimum,
+                                     bool secure_boot) override {
+    BOOTSEAL_TRY(const UniqueFd state_fd, open_file(config.guest_state, O_RDWR | O_NOFOLLOW));
+    BOOTSEAL_TRY(Pipe key_pipe, make_pipe());
+    BOOTSEAL_TRY(Pipe ready, make_pipe());
+    Command command =
+        guestd_command("secure-boot", config,
+                       {"--value", secure_boot ? "on" : "off", "--minimum-generation",
+                        std::to_string(minimum.value), "--state-fd", std::to_string(kStateFd), "--key-fd",
+                        std::to_string(kKeyFd), "--ready-fd", std::to_string(kReadyFd)});
+    command.fds = {
+        {kStateFd, state_fd.get()}, {kKeyFd, key_pipe.read_end.get()}, {kReadyFd, ready.write_end.get()}};
+    BOOTSEAL_TRY_STATUS(confine(command, config));
+    BOOTSEAL_TRY(const UniqueFd program, open_file(options_.program, O_PATH));
+    command.program_fd = program.get();
+    BOOTSEAL_TRY(const ProcessIdentity process, spawn(command));
+    key_pipe.read_end.reset();
+    ready.write_end.reset();
+    static_cast<void>(hand_over_key(std::move(key_pipe.write_end), key));
+    Result<Generation> generation = wait_ready(ready.read_end.get(), options_.ready_limit);
+    end_process(process);  // what it told is on disk
+    return generation;
+  }
+
   Result<std::shared_ptr<GuestService>> serve(
       const GuestServiceConfig& config, crypto::Secret key, Generation minimum, GuestServiceEvents events,
       const std::function<void(const ProcessIdentity&)>& started) override {

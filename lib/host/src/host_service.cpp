@@ -23,7 +23,7 @@ std::uint64_t revision_base(const Clock& clock) {
   return static_cast<std::uint64_t>(clock.now().time_since_epoch().count());
 }
 
-// The id behind "-uuid" (QEMU) or "--vm-id" (guestd).
+// The id behind "-uuid" (QEMU) or "--vm-id" (guestd, netd).
 std::optional<VmId> vm_of_command_line(std::string_view text) {
   std::string_view before;
   while (!text.empty()) {
@@ -91,7 +91,9 @@ std::map<VmId, std::vector<VmProcess>> find_vm_processes() {
     if (!line) continue;
     const std::string_view text = as_text(*line);
     const std::string program = program_of(entry.path(), text);
-    if (program.find("qemu") == std::string::npos && program.find("guestd") == std::string::npos) continue;
+    if (program.find("qemu") == std::string::npos && program.find("guestd") == std::string::npos &&
+        program.find("netd") == std::string::npos)
+      continue;
     const std::optional<VmId> vm = vm_of_command_line(text);
     if (!vm) continue;
     // The identity first: a uid that is read after it belongs to that process or to nobody that it names.
@@ -110,13 +112,21 @@ HostService::HostService(HostParts parts)
                    parts_.vault,
                    parts_.attestor,
                    parts_.disks,
+                   parts_.store,
+                   parts_.networks,
                    parts_.clock,
                    parts_.options,
                    [this](const VmId& vm) { on_changed(vm); },
                    [this](const VmId& vm) { on_removed(vm); },
                    parts_.in_background},
       first_revision_(revision_base(parts_.clock)),
-      revision_(first_revision_) {}
+      revision_(first_revision_) {
+  parts_.store.set_running_disks(this);
+}
+
+HostService::~HostService() {
+  parts_.store.set_running_disks(nullptr);
+}
 
 Status HostService::recover() {
   const std::filesystem::path folder = parts_.paths.home / "hostd" / "vms";
@@ -156,6 +166,10 @@ Status HostService::recover() {
     vms_[*id] = std::move(vm);
   }
   if (problem) return fail_errno(problem.value(), fmt::format("reading {}", folder.native()));
+  // Disks of a VM whose assignment was never written down, or whose removal was cut off.
+  for (const auto& [id, disk] : parts_.store.claims()) {
+    if (!find(id)) parts_.store.release(id, disk);
+  }
   for (auto& [vm, strays] : found) vm->recover(std::move(strays));
   log::info("host.recovered", {{"vms", static_cast<std::uint64_t>(found.size())}});
   return {};
@@ -218,10 +232,28 @@ Result<std::shared_ptr<Vm>> HostService::find(const VmId& id) const {
   return found->second;
 }
 
+// Disks are claimed before the VM hears of them, and those of an assignment that is refused are given back.
 Result<json::Value> HostService::assign(const Assignment& assignment) {
+  const std::vector<DiskId> before = parts_.store.disks_of(assignment.vm);
+  std::vector<DiskId> wanted;
+  if (assignment.os_disk) wanted.push_back(*assignment.os_disk);
+  for (const DataDisk& disk : assignment.data_disks()) wanted.push_back(disk.disk);
+  if (const Result<std::shared_ptr<Vm>> known = find(assignment.vm); known && (*known)->record().deleting)
+    return fail(ErrorCode::conflict,
+                fmt::format("the virtual machine {} is being deleted", (*known)->record().assignment.name));
+  BOOTSEAL_TRY_STATUS(parts_.store.claim(assignment.vm, wanted));
+  const Result<std::shared_ptr<Vm>> vm = assign_claimed(assignment);
+  if (vm) return (*vm)->status();
+  for (const DiskId& disk : wanted) {
+    if (std::ranges::find(before, disk) == before.end()) parts_.store.release(assignment.vm, disk);
+  }
+  return tl::unexpected(vm.error());
+}
+
+Result<std::shared_ptr<Vm>> HostService::assign_claimed(const Assignment& assignment) {
   if (const Result<std::shared_ptr<Vm>> known = find(assignment.vm)) {
     BOOTSEAL_TRY_STATUS((*known)->assign(assignment));
-    return (*known)->status();
+    return *known;
   }
   std::shared_ptr<Vm> vm;
   {
@@ -238,7 +270,39 @@ Result<json::Value> HostService::assign(const Assignment& assignment) {
     }
   }
   changed_.notify_all();
-  return vm->status();
+  return vm;
+}
+
+Result<std::shared_ptr<Machine>> HostService::machine_of(const VmId& id) const {
+  BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
+  if (std::shared_ptr<Machine> machine = vm->machine()) return machine;
+  return fail(ErrorCode::conflict,
+              fmt::format("the virtual machine {} has just ended; try again", id.to_string()));
+}
+
+bool HostService::is_running(const VmId& id, const DiskId& disk) {
+  const Result<std::shared_ptr<Vm>> vm = find(id);
+  if (!vm) return false;
+  const std::shared_ptr<Machine> machine = (*vm)->machine();
+  if (!machine) {
+    // Between its start and the moment when it is known, and when hostd looks for it: it may have the disk
+    // open.
+    return (*vm)->record().qemu.has_value();
+  }
+  if ((*vm)->record().assignment.os_disk == disk) return true;
+  const Result<std::vector<DiskId>> disks = machine->disks();
+  return !disks || std::ranges::find(*disks, disk) != disks->end();
+}
+
+Status HostService::grow(const VmId& vm, const DiskId& disk, std::uint64_t size) {
+  BOOTSEAL_TRY(const std::shared_ptr<Machine> machine, machine_of(vm));
+  return machine->grow_disk(disk, size);
+}
+
+Result<Machine::CopyWait> HostService::begin_copy(const VmId& vm, const DiskId& disk,
+                                                  const std::filesystem::path& target) {
+  BOOTSEAL_TRY(const std::shared_ptr<Machine> machine, machine_of(vm));
+  return machine->begin_copy(disk, target);
 }
 
 Result<json::Value> HostService::status(const VmId& id) const {
@@ -278,6 +342,13 @@ Result<json::Value> HostService::attest(const VmId& id, std::chrono::millisecond
   BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
   return wait_for<Result<json::Value>>(
       limit, [&](auto done) { vm->attest(std::move(done)); }, "the attestation");
+}
+
+Result<json::Value> HostService::run_command(const VmId& id, const RunCommand& command) {
+  constexpr std::chrono::seconds kSlack{30};
+  BOOTSEAL_TRY(const std::shared_ptr<Vm> vm, find(id));
+  return wait_for<Result<json::Value>>(
+      command.timeout + kSlack, [&](auto done) { vm->run_command(command, std::move(done)); }, "the script");
 }
 
 Status HostService::remove(const VmId& id, std::chrono::milliseconds limit) {

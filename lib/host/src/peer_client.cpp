@@ -152,6 +152,11 @@ PeerClient::Callback PeerClient::take(std::uint64_t id) {
 
 void PeerClient::call_async(std::string_view method, const json::Value& parameters,
                             std::chrono::milliseconds limit, Callback done) {
+  begin_call(method, parameters, UniqueFd(), limit, std::move(done));
+}
+
+void PeerClient::begin_call(std::string_view method, const json::Value& parameters, UniqueFd descriptor,
+                            std::chrono::milliseconds limit, Callback done) {
   std::uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -173,14 +178,24 @@ void PeerClient::call_async(std::string_view method, const json::Value& paramete
                       fmt::format("{}: no answer to '{}' within {} ms", self->name_, text, limit.count())));
         });
   }
-  channel_->send(format_request(dialect_, id, method, parameters));
+  std::string request = format_request(dialect_, id, method, parameters);
+  if (descriptor.valid()) {
+    channel_->send_with_descriptor(std::move(request), std::move(descriptor));
+  } else {
+    channel_->send(std::move(request));
+  }
 }
 
 Result<json::Value> PeerClient::call(std::string_view method, const json::Value& parameters,
                                      std::chrono::milliseconds limit) {
+  return call_with_descriptor(method, parameters, UniqueFd(), limit);
+}
+
+Result<json::Value> PeerClient::call_with_descriptor(std::string_view method, const json::Value& parameters,
+                                                     UniqueFd descriptor, std::chrono::milliseconds limit) {
   BOOTSEAL_CHECK(!loop_.on_loop_thread());
   const auto answer = std::make_shared<std::promise<Result<json::Value>>>();
-  call_async(method, parameters, limit,
+  begin_call(method, parameters, std::move(descriptor), limit,
              [answer](Result<json::Value> result) { answer->set_value(std::move(result)); });
   return answer->get_future().get();
 }

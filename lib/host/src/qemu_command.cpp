@@ -69,7 +69,39 @@ void add_firmware(Arguments& arguments, const MachineConfig& config, const Firmw
   add(arguments, "-global", "driver=ICH9-LPC,property=disable_s3,value=1");
 }
 
-void add_disks(Arguments& arguments, const MachineConfig& config) {
+std::string set_name(int number) {
+  return fmt::format("/dev/fdset/{}", number);
+}
+
+// "a=b,c=d" of a device.
+std::string device_text(const json::Object& device) {
+  std::string text(device.at("driver").as_string());
+  for (const auto& [key, value] : device) {
+    if (key == "driver") continue;
+    text += fmt::format(",{}={}", std::string_view(key),
+                        value.is_string() ? escaped(value.get_string()) : json::serialize(value));
+  }
+  return text;
+}
+
+// One node for each disk of the store; "disk" is the operating system's.
+void add_store_disks(Arguments& arguments, const MachineConfig& config, const QemuDescriptors& descriptors) {
+  int number = descriptors.first_disk;
+  for (const MachineDisk& disk : store_disks(config)) {
+    add(arguments, "-add-fd", fmt::format("fd={0},set={0}", number));
+    if (!disk.file.image.empty()) add(arguments, "-add-fd", fmt::format("fd={0},set={0}", number + 1));
+    const bool is_os_disk = config.os_disk_id == disk.id;
+    const std::string node = is_os_disk ? "disk" : fmt::format("lun{}", disk.lun);
+    add(arguments, "-blockdev", blockdev(disk_node(disk, node, set_name(number), set_name(number + 1))));
+    number += 2;
+  }
+  // Also without a disk: then one can be attached while the machine runs.
+  add(arguments, "-device", "virtio-scsi-pci,id=scsi1,bus=pcie.0,addr=0x6");
+  for (const MachineDisk& disk : config.disks)
+    add(arguments, "-device", device_text(disk_device(disk, fmt::format("lun{}", disk.lun))));
+}
+
+void add_overlay(Arguments& arguments, const MachineConfig& config) {
   const json::Object image_file{{"driver", "file"}, {"filename", config.image.native()}, {"locking", "on"}};
   // The chain is named here and ends here: a guest that rewrites its overlay's header cannot make QEMU open
   // another file.
@@ -85,6 +117,11 @@ void add_disks(Arguments& arguments, const MachineConfig& config) {
                 {"file", disk_file},
                 {"backing", image},
                 {"discard", "unmap"}}));
+}
+
+void add_disks(Arguments& arguments, const MachineConfig& config, const QemuDescriptors& descriptors) {
+  if (!config.os_disk_id) add_overlay(arguments, config);
+  add_store_disks(arguments, config, descriptors);
   add(arguments, "-device",
       "virtio-blk-pci,id=disk0,drive=disk,bus=pcie.0,addr=0x3,bootindex=0,serial=bootseal-os");
   if (!config.seed.empty()) {
@@ -93,6 +130,20 @@ void add_disks(Arguments& arguments, const MachineConfig& config) {
     add(arguments, "-blockdev",
         blockdev({{"driver", "raw"}, {"node-name", "seed"}, {"read-only", true}, {"file", seed_file}}));
     add(arguments, "-device", "virtio-blk-pci,id=disk1,drive=seed,bus=pcie.0,addr=0x4,serial=bootseal-seed");
+  }
+}
+
+void add_interfaces(Arguments& arguments, const MachineConfig& config, const QemuDescriptors& descriptors) {
+  for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
+    const int number = static_cast<int>(i);
+    // Server: when the process at the other end is replaced, QEMU 7.2 accepts the next one, where a client
+    // would have lost its network for good.
+    add(arguments, "-netdev",
+        fmt::format("stream,id=net{},server=on,addr.type=fd,addr.str={}", number,
+                    descriptors.first_interface + number));
+    add(arguments, "-device",
+        fmt::format("virtio-net-pci,id=nic{0},netdev=net{0},mac={1},romfile=,bus=pcie.0,addr={2:#x}", number,
+                    config.interfaces[i].to_string(), 0x8 + number));
   }
 }
 
@@ -154,7 +205,8 @@ std::vector<std::string> qemu_arguments(const MachineConfig& config, Accelerator
   add_machine(arguments, config, accelerator);
   add_firmware(arguments, config, firmware);
   add_channels(arguments, config, descriptors);
-  add_disks(arguments, config);
+  add_disks(arguments, config, descriptors);
+  add_interfaces(arguments, config, descriptors);
   add(arguments, "-object", "rng-random,id=entropy,filename=/dev/urandom");
   add(arguments, "-device", "virtio-rng-pci,id=rng0,rng=entropy,bus=pcie.0,addr=0x5");
   add(arguments, "-display", "none");
@@ -163,6 +215,47 @@ std::vector<std::string> qemu_arguments(const MachineConfig& config, Accelerator
   add(arguments, "-vnc", fmt::format("unix:{}", escaped((config.run_folder / "own/vnc.sock").native())));
   add(arguments, "-nic", "none");
   return arguments;
+}
+
+std::vector<MachineDisk> store_disks(const MachineConfig& config) {
+  std::vector<MachineDisk> disks;
+  if (config.os_disk_id) disks.push_back({*config.os_disk_id, 0, false, config.os_disk});
+  disks.insert(disks.end(), config.disks.begin(), config.disks.end());
+  return disks;
+}
+
+json::Object disk_node(const MachineDisk& disk, std::string_view node_name, std::string_view file_name,
+                       std::string_view image_name) {
+  const json::Object file{
+      {"driver", "file"}, {"filename", file_name}, {"locking", "on"}, {"read-only", disk.read_only}};
+  json::Object node{{"driver", disk.file.raw ? "raw" : "qcow2"},
+                    {"node-name", node_name},
+                    {"read-only", disk.read_only},
+                    {"discard", "unmap"},
+                    {"file", file}};
+  if (disk.file.raw) return node;
+  // The chain is named here and ends here, as that of the overlay.
+  node["backing"] = nullptr;
+  if (!disk.file.image.empty()) {
+    const json::Object image{
+        {"driver", "file"}, {"filename", image_name}, {"locking", "on"}, {"read-only", true}};
+    node["backing"] =
+        json::Object{{"driver", "qcow2"}, {"read-only", true}, {"file", image}, {"backing", nullptr}};
+  }
+  return node;
+}
+
+std::string disk_device_id(const DiskId& disk) {
+  return "data-" + disk.to_string();
+}
+
+json::Object disk_device(const MachineDisk& disk, std::string_view node_name) {
+  // The guest finds a disk by these: the agent's udev rule names it after its LUN.
+  return {{"driver", "scsi-hd"},  {"id", disk_device_id(disk.id)},
+          {"bus", "scsi1.0"},     {"channel", 0},
+          {"scsi-id", 0},         {"lun", disk.lun},
+          {"drive", node_name},   {"serial", fmt::format("bootseal-lun{}", disk.lun)},
+          {"vendor", "BOOTSEAL"}, {"product", "DATA DISK"}};
 }
 
 Result<std::string> choose_machine_type(std::string_view machine_help, std::string_view newest_known) {

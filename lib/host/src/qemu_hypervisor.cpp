@@ -76,6 +76,27 @@ class QemuHypervisor final : public Hypervisor {
   }
 
  private:
+  // What QEMU gets as descriptors because it cannot open or make it: disks of the store, sockets of its
+  // network.
+  static Status open_more(const MachineConfig& config, const QemuDescriptors& places,
+                          std::vector<std::pair<int, UniqueFd>>& more) {
+    int number = places.first_disk;
+    for (const MachineDisk& disk : store_disks(config)) {
+      BOOTSEAL_TRY(UniqueFd file, open_disk(disk.file.path, disk.read_only));
+      more.emplace_back(number, std::move(file));
+      if (!disk.file.image.empty()) {
+        BOOTSEAL_TRY(UniqueFd image, open_disk(disk.file.image, true));
+        more.emplace_back(number + 1, std::move(image));
+      }
+      number += 2;
+    }
+    for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
+      BOOTSEAL_TRY(UniqueFd listener, listen_unix(interface_socket(config.run_folder, i)));
+      more.emplace_back(places.first_interface + static_cast<int>(i), std::move(listener));
+    }
+    return {};
+  }
+
   Result<ProcessIdentity> spawn_qemu(const MachineConfig& config) {
     ConsoleFile console(config.serial_log);
     BOOTSEAL_TRY_STATUS(console.start_again());
@@ -89,6 +110,8 @@ class QemuHypervisor final : public Hypervisor {
     BOOTSEAL_TRY(const UniqueFd agent, listen_unix(config.run_folder / "agent.sock"));
     ::unlink((config.run_folder / "own/vnc.sock").c_str());
     const QemuDescriptors places;
+    std::vector<std::pair<int, UniqueFd>> more;
+    BOOTSEAL_TRY_STATUS(open_more(config, places, more));
     Command command;
     command.arguments =
         qemu_arguments(config, facts_.accelerator.kind, options_.firmware, places, options_.program);
@@ -101,13 +124,13 @@ class QemuHypervisor final : public Hypervisor {
                    {places.serial, serial.get()},
                    {places.agent, agent.get()},
                    {places.serial_log, serial_log.get()}};
+    for (const auto& [number, fd] : more) command.fds[number] = fd.get();
     command.new_session = true;
     const bool kvm = facts_.accelerator.kind == AcceleratorKind::kvm;
-    BOOTSEAL_TRY(
-        command.before_exec,
-        confine_in_home(
-            options_.paths, config.uid, kvm ? sandbox::kvm_group() : std::nullopt,
-            {{config.run_folder, false}, {config.disk.parent_path(), false}, {config.image, true}}, 0));
+    std::vector<sandbox::VisiblePath> visible{{config.run_folder, false}, {config.disk.parent_path(), false}};
+    if (!config.os_disk_id) visible.push_back({config.image, true});
+    BOOTSEAL_TRY(command.before_exec, confine_in_home(options_.paths, config.uid,
+                                                      kvm ? sandbox::kvm_group() : std::nullopt, visible, 0));
     // The listening sockets close with this scope: when QEMU ends, so do its connections.
     return spawn(command);
   }

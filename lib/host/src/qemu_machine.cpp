@@ -65,7 +65,11 @@ Status QemuMachine::connect(std::chrono::milliseconds limit, bool fresh) {
   BOOTSEAL_TRY_STATUS(connect_qmp(limit));
   BOOTSEAL_TRY_STATUS(connect_console());
   BOOTSEAL_TRY_STATUS(connect_agent());
-  if (!fresh) greet_agent();
+  if (fresh) {
+    drop_first_sets();
+  } else {
+    greet_agent();
+  }
   // Last: `ended` comes only for a machine that the caller was given.
   BOOTSEAL_TRY(watch_, ProcessWatch::start(loop_, process_, [weak = weak_from_this()]() {
                  if (const auto self = weak.lock()) self->on_ended();

@@ -18,6 +18,9 @@ Result<AgentHello> parse_agent_hello(const json::Value& event);
 // owns the VM could have put another socket there. permission_denied otherwise.
 Result<UniqueFd> connect_checked(const std::filesystem::path& path, std::initializer_list<uid_t> owners);
 
+// A file of a disk, for QEMU. Errors as open_file.
+Result<UniqueFd> open_disk(const std::filesystem::path& path, bool read_only);
+
 class QemuMachine final : public Machine, public std::enable_shared_from_this<QemuMachine> {
  public:
   static std::shared_ptr<QemuMachine> create(const MachineConfig& config, const ProcessIdentity& process,
@@ -42,6 +45,11 @@ class QemuMachine final : public Machine, public std::enable_shared_from_this<Qe
   void ask_agent(std::string_view method, const json::Value& parameters, std::chrono::milliseconds limit,
                  std::function<void(Result<json::Value>)> done) override;
   void greet_agent() override;
+  Result<std::vector<DiskId>> disks() override;
+  Status attach_disk(const MachineDisk& disk) override;
+  Status detach_disk(const DiskId& disk) override;
+  Status grow_disk(const DiskId& disk, std::uint64_t size) override;
+  Result<CopyWait> begin_copy(const DiskId& disk, const std::filesystem::path& target) override;
 
  private:
   QemuMachine(const MachineConfig& config, const ProcessIdentity& process, MachineEvents events,
@@ -61,6 +69,16 @@ class QemuMachine final : public Machine, public std::enable_shared_from_this<Qe
   void reconnect_later(std::string_view which, Status (QemuMachine::*connect)());
   Result<json::Value> execute(std::string_view command, const json::Value& arguments,
                               std::chrono::milliseconds limit = std::chrono::seconds(10));
+  // qemu_disks.cpp
+  // A descriptor set with this file; QEMU closes it when nothing uses it any more, after drop_set().
+  Result<std::uint64_t> add_set(const std::filesystem::path& file, bool read_only);
+  void drop_set(std::uint64_t set);
+  void drop_first_sets();
+  Result<std::string> node_of(const DiskId& disk);
+  Status delete_node(const std::string& node);
+  Status wait_for_copy(const std::string& job, const std::string& node,
+                       const std::function<bool()>& cancelled);
+
   void on_qmp_event(const PeerMessage& event);
   void on_console_data(std::string_view data);
   void on_agent_event(const PeerMessage& event);

@@ -96,6 +96,44 @@ json::Value timings_json(const Timings& timings) {
   return object;
 }
 
+json::Value network_json(const std::vector<InterfaceStatus>& interfaces) {
+  json::Array array;
+  for (const InterfaceStatus& interface : interfaces) {
+    json::Array forwards, problems;
+    for (const Forward& forward : interface.forwards)
+      forwards.push_back(json::Object{{"protocol", netd::protocol_name(forward.protocol)},
+                                      {"address", forward.address.to_string()},
+                                      {"port", forward.port},
+                                      {"guestPort", forward.guest_port}});
+    for (const std::string& problem : interface.problems) problems.emplace_back(problem);
+    array.push_back(json::Object{{"nicId", interface.nic_id},
+                                 {"mode", interface.mode},
+                                 {"forwards", std::move(forwards)},
+                                 {"problems", std::move(problems)}});
+  }
+  return array;
+}
+
+json::Value disks_json(const std::vector<AttachedDisk>& disks) {
+  json::Array array;
+  for (const AttachedDisk& disk : disks) {
+    json::Object object{{"diskId", disk.disk.to_string()}, {"lun", disk.lun}, {"attached", disk.attached}};
+    if (!disk.problem.empty()) object["problem"] = disk.problem;
+    array.push_back(std::move(object));
+  }
+  return array;
+}
+
+Status read_interfaces(json::Reader& reader, Record& record) {
+  if (!reader.has("interfaces")) return {};
+  BOOTSEAL_TRY(std::vector<json::Reader> elements, reader.objects("interfaces"));
+  for (json::Reader& element : elements) {
+    BOOTSEAL_TRY(netd::Interface interface, netd::parse_interface(element));
+    record.interfaces.push_back(std::move(interface));
+  }
+  return {};
+}
+
 Status read_boot(json::Reader& reader, Record& record) {
   BOOTSEAL_TRY(json::Reader boot, reader.object("boot"));
   BOOTSEAL_TRY(record.boot.outcome, boot.string("outcome"));
@@ -197,11 +235,19 @@ Result<Record> read_record(json::Reader& reader) {
   BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
   record.generation = Generation{generation};
   BOOTSEAL_TRY(record.guest_state_bytes, reader.unsigned_integer("guestStateBytes"));
+  if (reader.has("sealedSecureBoot")) {
+    BOOTSEAL_TRY(record.sealed_secure_boot, reader.boolean("sealedSecureBoot"));
+  } else if (record.generation.value != 0) {
+    // Written before it could change.
+    record.sealed_secure_boot = record.assignment.secure_boot;
+  }
   BOOTSEAL_TRY(record.accelerator, reader.string("accelerator"));
   BOOTSEAL_TRY(record.firmware, reader.string_or("firmware", ""));
   BOOTSEAL_TRY_STATUS(read_guest(reader, record));
   BOOTSEAL_TRY(record.qemu, read_process(reader, "qemu"));
   BOOTSEAL_TRY(record.guestd, read_process(reader, "guestd"));
+  BOOTSEAL_TRY(record.netd, read_process(reader, "netd"));
+  BOOTSEAL_TRY_STATUS(read_interfaces(reader, record));
   BOOTSEAL_TRY_STATUS(read_boot(reader, record));
   BOOTSEAL_TRY_STATUS(read_requests(reader, record));
   BOOTSEAL_TRY_STATUS(read_details(reader, record));
@@ -228,14 +274,19 @@ json::Value to_json(const Record& record) {
       {"firmware", record.firmware},
       {"qemu", process_json(record.qemu)},
       {"guestd", process_json(record.guestd)},
+      {"netd", process_json(record.netd)},
       {"boot", boot_json(record.boot)},
       {"timings", timings_json(record.timings)},
       {"attestation", record.attestation},
   };
+  json::Array interfaces;
+  for (const netd::Interface& interface : record.interfaces) interfaces.push_back(netd::to_json(interface));
+  object["interfaces"] = std::move(interfaces);
   if (record.request) object["powerRequest"] = request_record(*record.request);
   json::Array earlier;
   for (const PowerRequest& request : record.earlier_requests) earlier.push_back(request_record(request));
   object["earlierRequests"] = std::move(earlier);
+  if (record.sealed_secure_boot) object["sealedSecureBoot"] = *record.sealed_secure_boot;
   if (record.guest) object["guest"] = guest_json(*record.guest);
   if (record.stop_reason) object["stopReason"] = notice_json(*record.stop_reason);
   if (record.tpm) object["vtpm"] = tpm_json(*record.tpm);
@@ -264,12 +315,14 @@ json::Value status_json(const Record& record, std::uint64_t revision) {
   json::Object processes;
   if (record.qemu) processes["qemu"] = record.qemu->pid;
   if (record.guestd) processes["guestd"] = record.guestd->pid;
+  if (record.netd) processes["netd"] = record.netd->pid;
   json::Object status{
       {"vmId", record.assignment.vm.to_string()}, {"name", record.assignment.name},
       {"epoch", record.assignment.epoch.value},   {"provisioning", std::move(provisioning)},
       {"power", power_state_name(record.power)},  {"boot", boot_json(record.boot)},
       {"accelerator", record.accelerator},        {"timings", timings_json(record.timings)},
-      {"processes", std::move(processes)},        {"revision", revision},
+      {"processes", std::move(processes)},        {"network", network_json(record.network)},
+      {"disks", disks_json(record.disks)},        {"revision", revision},
   };
   if (record.request) status["powerRequest"] = request_json(*record.request);
   if (!record.earlier_requests.empty()) {

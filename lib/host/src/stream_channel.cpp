@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 namespace bootseal::host {
 namespace {
@@ -17,6 +18,23 @@ Error error_of_errno(int value, std::string_view what) {
   if (value == ECONNRESET || value == EPIPE)
     return {ErrorCode::unavailable, "the peer closed the connection", nullptr};
   return fail_errno(value, what).value();
+}
+
+// As send(), with a descriptor beside the first byte.
+ssize_t send_beside(int socket, std::string_view bytes, int descriptor) {
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL);
 }
 
 }  // namespace
@@ -72,16 +90,32 @@ StreamChannel::~StreamChannel() {
 }
 
 void StreamChannel::send(std::string bytes) {
-  loop_.post([self = shared_from_this(), bytes = std::move(bytes)]() {
+  loop_.post(
+      [self = shared_from_this(), bytes = std::move(bytes)]() mutable { self->queue(std::move(bytes)); });
+}
+
+void StreamChannel::send_with_descriptor(std::string bytes, UniqueFd descriptor) {
+  // A task is copied: what it holds must be.
+  const auto shared = std::make_shared<UniqueFd>(std::move(descriptor));
+  loop_.post([self = shared_from_this(), bytes = std::move(bytes), shared]() mutable {
     if (!self->socket_.valid()) return;
-    if (self->queue_.size() + bytes.size() > self->maximum_queued_) {
-      self->fail_with(Error{ErrorCode::exhausted,
-                            fmt::format("the peer left {} bytes unread", self->queue_.size()), nullptr});
-      return;
-    }
-    self->queue_ += bytes;
-    self->write_some();
+    if (self->descriptor_.valid())
+      return self->fail_with(Error{ErrorCode::exhausted, "the peer left a descriptor untaken", nullptr});
+    self->descriptor_ = std::move(*shared);
+    self->descriptor_at_ = self->queue_.size();
+    self->queue(std::move(bytes));
   });
+}
+
+void StreamChannel::queue(std::string bytes) {
+  if (!socket_.valid()) return;
+  if (queue_.size() + bytes.size() > maximum_queued_) {
+    fail_with(
+        Error{ErrorCode::exhausted, fmt::format("the peer left {} bytes unread", queue_.size()), nullptr});
+    return;
+  }
+  queue_ += bytes;
+  write_some();
 }
 
 void StreamChannel::close() {
@@ -120,11 +154,20 @@ void StreamChannel::read_some() {
 
 void StreamChannel::write_some() {
   while (!queue_.empty()) {
-    const ssize_t done = ::send(socket_.get(), queue_.data(), queue_.size(), MSG_NOSIGNAL);
+    const bool with_descriptor = descriptor_.valid() && descriptor_at_ == 0;
+    const std::size_t size = descriptor_.valid() && !with_descriptor ? descriptor_at_ : queue_.size();
+    const ssize_t done = with_descriptor
+                             ? send_beside(socket_.get(), {queue_.data(), size}, descriptor_.get())
+                             : ::send(socket_.get(), queue_.data(), size, MSG_NOSIGNAL);
     if (done < 0 && errno == EINTR) continue;
     if (done < 0 && errno == EAGAIN) break;
     if (done < 0) return fail_with(error_of_errno(errno, "writing to a connection"));
     queue_.erase(0, static_cast<std::size_t>(done));
+    if (with_descriptor) {
+      descriptor_.reset();
+    } else if (descriptor_.valid()) {
+      descriptor_at_ -= static_cast<std::size_t>(done);
+    }
   }
   update_interest();
 }
@@ -147,6 +190,7 @@ void StreamChannel::drop() {
   loop_.forget(socket_.get());
   socket_.reset();
   queue_.clear();
+  descriptor_.reset();
   // Callbacks may hold what holds this channel.
   handlers_ = {};
 }

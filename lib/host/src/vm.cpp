@@ -90,15 +90,23 @@ Status Vm::assign(const Assignment& assignment) {
       return fail(ErrorCode::conflict, fmt::format("epoch {} of {} is over: this host holds epoch {}",
                                                    assignment.epoch.value, now.name, now.epoch.value));
     }
-    if (assignment.security != now.security || assignment.image_disk != now.image_disk) {
-      return fail(ErrorCode::conflict,
-                  fmt::format("{} cannot change its image or its security type; delete it and create another",
-                              now.name));
+    if (assignment.security != now.security || assignment.image_disk != now.image_disk ||
+        assignment.os_disk != now.os_disk) {
+      return fail(
+          ErrorCode::conflict,
+          fmt::format(
+              "{} cannot change its image, its osDisk or its security type; delete it and create another",
+              now.name));
     }
-    if (assignment.secure_boot != now.secure_boot ||
-        assignment.signature_template != now.signature_template) {
+    if (assignment.secure_boot != now.secure_boot &&
+        (record_.power != PowerState::stopped || !assignment.trusted())) {
       return fail(ErrorCode::conflict,
-                  fmt::format("Secure Boot and the signature template of {} are fixed in its guest state "
+                  fmt::format("Secure Boot of {} changes while it is stopped only: bootseal vm stop {}",
+                              now.name, now.name));
+    }
+    if (assignment.signature_template != now.signature_template) {
+      return fail(ErrorCode::conflict,
+                  fmt::format("the signature template of {} is fixed in its guest state "
                               "when it is made; create another virtual machine, or make a "
                               "new guest state on explicit request with: bootseal vm reset-guest-state {}",
                               now.name, now.name));
@@ -107,6 +115,8 @@ Status Vm::assign(const Assignment& assignment) {
     next.assignment = assignment;
     // A control plane that does not tell it changes nothing.
     if (assignment.expectation_digest.empty()) next.assignment.expectation_digest = now.expectation_digest;
+    if (!assignment.network) next.assignment.network = now.network;
+    if (!assignment.disks) next.assignment.disks = now.disks;
     is_expected_anew = next.assignment.expectation_digest != now.expectation_digest;
     if (next.provisioning == ProvisioningState::failed) {
       next.provisioning = ProvisioningState::creating;
@@ -216,6 +226,8 @@ void Vm::reconcile() {
   if (now.deleting) return;
   if (now.provisioning != ProvisioningState::succeeded && !provision()) return;
   act_on_request();
+  sync_disks();
+  sync_network();
 }
 
 // The request that was acted on is not the newest any more when another one came in the meantime: that one is
@@ -250,12 +262,26 @@ MachineConfig Vm::machine_config(const Record& record) const {
   config.trusted = assignment.trusted();
   config.vtpm = assignment.vtpm;
   config.image = assignment.image_disk;
+  config.os_disk_id = assignment.os_disk;
+  for (const netd::Interface& interface : record.interfaces) config.interfaces.push_back(interface.mac);
   config.disk = paths_.disk();
   config.seed = paths_.seed();
   config.variables = paths_.standard_variables();
   config.run_folder = paths_.run_folder;
   config.serial_log = paths_.serial_log();
   config.hypervisor_log = paths_.hypervisor_log();
+  return config;
+}
+
+Result<MachineConfig> Vm::start_config(const Record& record) const {
+  MachineConfig config = machine_config(record);
+  if (config.os_disk_id) {
+    BOOTSEAL_TRY(config.os_disk, environment_.store.file(*config.os_disk_id));
+  }
+  for (const DataDisk& disk : record.assignment.data_disks()) {
+    BOOTSEAL_TRY(DiskFile file, environment_.store.file(disk.disk));
+    config.disks.push_back({disk.disk, disk.lun, disk.read_only, std::move(file)});
+  }
   return config;
 }
 
@@ -275,7 +301,7 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
     record_.deleting = true;
     if (!removal_written_) removal_written_ = write_record(record_).has_value();
   }
-  for (TimerId* timer : {&retry_timer_, &tell_timer_}) drop_timer(*timer);
+  for (TimerId* timer : {&retry_timer_, &tell_timer_, &disks_timer_, &network_timer_}) drop_timer(*timer);
   if (const auto running = machine()) {
     interrupt_attestation("the virtual machine is being deleted");
     planned_end_ = Notice{"Deleted", "the virtual machine is being deleted", environment_.clock.now()};
@@ -302,6 +328,7 @@ void Vm::remove_now(const std::function<void(Status)>& done) {
     return environment_.disks.remove(id_);
   }();
   if (!removed) return retry_removal(removed.error(), done);
+  for (const DiskId& disk : environment_.store.disks_of(id_)) environment_.store.release(id_, disk);
   log::info("vm.removed", {{"vm", id_.to_string()}});
   environment_.removed(id_);
   done({});

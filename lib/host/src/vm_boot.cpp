@@ -105,6 +105,7 @@ void Vm::on_reset(std::uint64_t run) {
     log::info("vm.reset", {{"vm", record().assignment.vm.to_string()}, {"leftOut", left_out}});
   boot_mark_ = running->console().end();
   interrupt_attestation("the virtual machine was reset before its evidence came");
+  interrupt_command("it was reset");
   watch_boot();
   // A guest that resets again and again while it boots changes nothing that anybody is told or that is kept.
   const Record now = record();
@@ -127,6 +128,8 @@ void Vm::on_hello(std::uint64_t run, const AgentHello& hello) {
                               {"kernelRelease", hello.kernel_release},
                               {"leftOut", left_out}});
   }
+  // It says so when it starts: whatever it did before is lost.
+  interrupt_command("its agent was started anew");
   agent_spoke_ = true;
   stop_watching_boot();
   if (now.boot.outcome != "Booted" || !now.guest) {

@@ -19,9 +19,10 @@ bool lies_in(const std::filesystem::path& path, const std::filesystem::path& fol
 
 Result<std::function<int()>> confine_in_home(const Paths& paths, uid_t uid, std::optional<gid_t> kvm_group,
                                              const std::vector<sandbox::VisiblePath>& visible,
-                                             std::uint64_t locked_memory_bytes) {
+                                             std::uint64_t locked_memory_bytes, NetworkView network) {
   sandbox::VmProcess process;
   process.uid = uid;
+  process.keeps_network = network == NetworkView::host;
   process.kvm_group = kvm_group;
   process.open_files = kOpenFiles;
   process.locked_memory_bytes = locked_memory_bytes;

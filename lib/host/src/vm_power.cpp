@@ -220,6 +220,7 @@ void Vm::on_guest_ended(std::uint64_t run) {
 void Vm::end_run(const std::optional<Notice>& reason) {
   stop_watching_boot();
   stop_attesting();
+  interrupt_command("it ended");
   drop_timer(stop_timer_);
   drop_timer(button_timer_);
   {
@@ -227,6 +228,7 @@ void Vm::end_run(const std::optional<Notice>& reason) {
     machine_.reset();
     active_run_ = 0;
   }
+  end_network();
   if (guest_) {
     note_generation(guest_->shut_down(environment_.options.service_limit));
     guest_.reset();
@@ -237,11 +239,13 @@ void Vm::end_run(const std::optional<Notice>& reason) {
     record.power = PowerState::stopped;
     record.qemu.reset();
     record.guestd.reset();
+    record.interfaces.clear();
     if (reason) record.stop_reason = *reason;
     if (record.boot.outcome == "Booting") record.boot = BootStatus{};
     if (has_state) record.guest_state_bytes = static_cast<std::uint64_t>(status.st_size);
   });
   tell_vault();
+  sync_disks();
 }
 
 void Vm::note_generation(Generation generation) {

@@ -77,7 +77,7 @@ Status Vm::make_everything() {
   } else {
     BOOTSEAL_TRY_STATUS(environment_.disks.make_standard_variables(now.assignment, now.slot));
   }
-  BOOTSEAL_TRY_STATUS(environment_.disks.make_overlay(now.assignment, now.slot));
+  if (!now.assignment.os_disk) BOOTSEAL_TRY_STATUS(environment_.disks.make_overlay(now.assignment, now.slot));
   return environment_.disks.make_seed(now.assignment, now.slot);
 }
 
@@ -143,6 +143,7 @@ Status Vm::make_guest_state(const Record& now, Generation after) {
     record.generation = generation;
     record.guest_state_bytes = size_of(paths_.guest_state());
     record.tpm = identity;
+    record.sealed_secure_boot = assignment.secure_boot;
   });
   note_generation(generation);
   return {};

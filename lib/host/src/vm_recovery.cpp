@@ -16,7 +16,7 @@ void Vm::recover(std::vector<ProcessIdentity> strays) {
 void Vm::recover_now(const std::vector<ProcessIdentity>& strays) {
   const Record now = record();
   for (const ProcessIdentity& stray : strays) {
-    if (stray == now.qemu || stray == now.guestd) continue;
+    if (stray == now.qemu || stray == now.guestd || stray == now.netd) continue;
     log::warning("vm.stray_process_ended",
                  {{"vm", now.assignment.vm.to_string()}, {"pid", static_cast<std::int64_t>(stray.pid)}});
     end_process(stray);
@@ -32,7 +32,7 @@ void Vm::recover_now(const std::vector<ProcessIdentity>& strays) {
 
 void Vm::recover_processes() {
   const Record now = record();
-  if (now.power == PowerState::stopped && !now.qemu && !now.guestd) return;
+  if (now.power == PowerState::stopped && !now.qemu && !now.guestd && !now.netd) return;
   // After a reboot of the machine pid and start time could meet by chance.
   const bool same_boot = now.boot_id == current_boot_id();
   const bool qemu = same_boot && now.qemu && is_running(*now.qemu);

@@ -97,12 +97,28 @@ Result<std::shared_ptr<GuestService>> Vm::start_guest(std::uint64_t run) {
                     "with: bootseal vm reset-guest-state {}",
                     paths_.guest_state().native(), now.assignment.name));
   }
+  BOOTSEAL_TRY_STATUS(seal_secure_boot(now));
   BOOTSEAL_TRY(ReleasedKey released,
                from_vault(environment_.vault.release(now.assignment.vm, now.assignment.epoch)));
   told_generation_ = released.minimum;
   return environment_.guests.serve(
       guest_config(now), std::move(released.key), released.minimum, guest_events(run),
       [this](const ProcessIdentity& process) { update([&](Record& record) { record.guestd = process; }); });
+}
+
+// Brings the sealed variables to what is asked: the VM is off. Repeated when hostd ends in between.
+Status Vm::seal_secure_boot(const Record& now) {
+  const bool wanted = now.assignment.secure_boot;
+  if (now.sealed_secure_boot.value_or(wanted) == wanted) return {};
+  BOOTSEAL_TRY(ReleasedKey released,
+               from_vault(environment_.vault.release(now.assignment.vm, now.assignment.epoch)));
+  BOOTSEAL_TRY(const Generation generation,
+               environment_.guests.set_secure_boot(guest_config(now), std::move(released.key),
+                                                   released.minimum, wanted));
+  update([&](Record& record) { record.sealed_secure_boot = wanted; });
+  log::info("vm.secure_boot_changed", {{"vm", id_.to_string()}, {"secureBoot", wanted}});
+  note_generation(generation);
+  return {};
 }
 
 void Vm::begin_run(std::uint64_t run) {
@@ -128,6 +144,7 @@ Status Vm::start_processes() {
     record.accelerator = std::string(accelerator_name(environment_.hypervisor.facts().accelerator.kind));
     record.firmware = environment_.hypervisor.facts().firmware_package;
     record.guest.reset();
+    record.interfaces = record.assignment.interfaces();
   });
   const Status started = [&]() -> Status {
     const Record now = record();
@@ -136,11 +153,12 @@ Status Vm::start_processes() {
       BOOTSEAL_TRY(guest_, start_guest(run));
       note_generation(guest_->generation());
     }
-    BOOTSEAL_TRY(auto started_machine,
-                 environment_.hypervisor.start(machine_config(now), machine_events(run),
-                                               [this](const ProcessIdentity& process) {
-                                                 update([&](Record& record) { record.qemu = process; });
-                                               }));
+    BOOTSEAL_TRY(const MachineConfig config, start_config(now));
+    BOOTSEAL_TRY(
+        auto started_machine,
+        environment_.hypervisor.start(config, machine_events(run), [this](const ProcessIdentity& process) {
+          update([&](Record& record) { record.qemu = process; });
+        }));
     {
       const std::lock_guard lock(mutex_);
       machine_ = std::move(started_machine);
@@ -164,6 +182,8 @@ Status Vm::start_processes() {
     update([](Record& record) { record.boot = BootStatus{}; });
     return started;
   }
+  // The guest finds its network when it looks for it.
+  sync_network();
   const TimePoint now = environment_.clock.now();
   update([&](Record& record) {
     record.power = PowerState::running;

@@ -140,5 +140,26 @@ TEST_F(DiskToolsTest, RemovalLeavesNothingAndMayBeRepeated) {
   }
 }
 
+TEST(CloudInit, TheNetworkAndThePasswordAreThere) {
+  Assignment assignment;
+  assignment.vm = VmId::random();
+  assignment.name = "web";
+  assignment.os.admin_username = "alice";
+  EXPECT_EQ(cloud_init_documents(assignment).size(), 3U);
+  EXPECT_THAT(cloud_init_documents(assignment)[1].second, testing::HasSubstr("ssh_pwauth: false"));
+  EXPECT_THAT(cloud_init_documents(assignment)[1].second, testing::HasSubstr("lock_passwd: true"));
+  assignment.os.admin_password_hash = "$y$j9T$x$y";
+  assignment.os.password_authentication = true;
+  assignment.network.emplace(2);
+  (*assignment.network)[0].mac = netd::MacAddress::parse("00:0d:3a:00:00:01").value();
+  (*assignment.network)[0].primary = true;
+  const auto documents = cloud_init_documents(assignment);
+  EXPECT_THAT(documents[1].second, testing::HasSubstr("hashed_passwd: \"$y$j9T$x$y\""));
+  EXPECT_THAT(documents[1].second, testing::HasSubstr("lock_passwd: false"));
+  EXPECT_THAT(documents[1].second, testing::HasSubstr("ssh_pwauth: true"));
+  EXPECT_EQ(documents[3].first, "network-config");
+  EXPECT_THAT(documents[3].second, testing::HasSubstr("macaddress: \"00:0d:3a:00:00:01\""));
+}
+
 }  // namespace
 }  // namespace bootseal::host::test

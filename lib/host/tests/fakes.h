@@ -151,6 +151,26 @@ class FakeMachine final : public Machine {
     pending = std::move(done);
   }
   void greet_agent() override { script_.calls.emplace_back("agent.greet"); }
+  Result<std::vector<DiskId>> disks() override { return attached; }
+  Status attach_disk(const MachineDisk& disk) override {
+    if (std::ranges::find(attached, disk.id) != attached.end()) return {};
+    BOOTSEAL_TRY_STATUS(script_.enter("machine.attach"));
+    attached.push_back(disk.id);
+    return {};
+  }
+  Status detach_disk(const DiskId& disk) override {
+    BOOTSEAL_TRY_STATUS(script_.enter("machine.detach"));
+    std::erase(attached, disk);
+    return {};
+  }
+  Status grow_disk(const DiskId&, std::uint64_t size) override {
+    grown_to = size;
+    return script_.enter("machine.grow");
+  }
+  Result<CopyWait> begin_copy(const DiskId&, const std::filesystem::path&) override {
+    BOOTSEAL_TRY_STATUS(script_.enter("machine.copy"));
+    return CopyWait([](const std::function<bool()>&) { return Status(); });
+  }
 
   // As the process would end.
   void end() {
@@ -167,6 +187,8 @@ class FakeMachine final : public Machine {
   ConsoleLog log;
   bool ended = false;
   bool slow_to_end = false;  // SIGKILL ends it only when the test says end()
+  std::vector<DiskId> attached;
+  std::uint64_t grown_to = 0;
   std::string words, typed;
   json::Value asked;
   std::function<void(Result<json::Value>)> pending;
@@ -197,6 +219,7 @@ class FakeHypervisor final : public Hypervisor {
     }
     machine =
         std::make_shared<FakeMachine>(script_, executor_, processes.back()->identity(), std::move(events));
+    for (const MachineDisk& disk : config.disks) machine->attached.push_back(disk.id);
     return std::shared_ptr<Machine>(machine);
   }
   Result<std::shared_ptr<Machine>> attach(const MachineConfig& machine_config, const ProcessIdentity& process,
@@ -259,6 +282,13 @@ class FakeGuests final : public GuestServices {
     std::ofstream(config.guest_state) << "tpm " << ++made;
     return Generation{after.value + 4};
   }
+  Result<Generation> set_secure_boot(const GuestServiceConfig&, crypto::Secret key, Generation minimum,
+                                     bool value) override {
+    EXPECT_EQ(key.size(), 32U);
+    BOOTSEAL_TRY_STATUS(script_.enter("guest.secure-boot"));
+    secure_boot = value;
+    return Generation{minimum.value + 1};
+  }
   Result<std::shared_ptr<GuestService>> serve(
       const GuestServiceConfig& config, crypto::Secret key, Generation minimum, GuestServiceEvents events,
       const std::function<void(const ProcessIdentity&)>& started) override {
@@ -281,6 +311,7 @@ class FakeGuests final : public GuestServices {
   std::shared_ptr<FakeGuest> guest;
   std::vector<std::unique_ptr<IdleProcess>> processes;
   int made = 0;
+  std::optional<bool> secure_boot;
   Generation made_after;
 
  private:
@@ -359,6 +390,61 @@ class FakeAttestor final : public Attestor {
   Script& script_;
   const Clock& clock_;
   unsigned challenges_ = 0;
+};
+
+class FakeNetwork final : public VmNetwork {
+ public:
+  FakeNetwork(Script& script, ProcessIdentity process, std::function<void()> told)
+      : ended(std::move(told)), script_(script), process_(process) {}
+  [[nodiscard]] ProcessIdentity process() const override { return process_; }
+  Result<std::vector<InterfaceStatus>> apply(const std::vector<netd::Interface>& interfaces) override {
+    BOOTSEAL_TRY_STATUS(script_.enter("network.apply"));
+    applied = interfaces;
+    std::vector<InterfaceStatus> status;
+    for (const netd::Interface& interface : interfaces)
+      status.push_back({interface.nic_id, "user", {}, {}, port_is_taken});
+    return status;
+  }
+  void end() override {
+    script_.calls.emplace_back("network.end");
+    static_cast<void>(signal_process(process_, SIGKILL));
+    static_cast<void>(wait_for_end(process_, std::nullopt));
+  }
+
+  std::function<void()> ended;
+  std::vector<netd::Interface> applied;
+  bool port_is_taken = false;
+
+ private:
+  Script& script_;
+  ProcessIdentity process_;
+};
+
+class FakeNetworks final : public Networks {
+ public:
+  explicit FakeNetworks(Script& script) : script_(script) {}
+  Result<std::shared_ptr<VmNetwork>> start(
+      const NetworkConfig&, std::function<void()> ended,
+      const std::function<void(const ProcessIdentity&)>& started) override {
+    BOOTSEAL_TRY_STATUS(script_.enter("network.start"));
+    processes.push_back(std::make_unique<IdleProcess>());
+    started(processes.back()->identity());
+    network = std::make_shared<FakeNetwork>(script_, processes.back()->identity(), std::move(ended));
+    return std::shared_ptr<VmNetwork>(network);
+  }
+  Result<std::shared_ptr<VmNetwork>> attach(const NetworkConfig&, const ProcessIdentity& process,
+                                            std::function<void()> ended) override {
+    BOOTSEAL_TRY_STATUS(script_.enter("network.attach"));
+    if (!is_running(process)) return fail(ErrorCode::not_found, "it has ended");
+    network = std::make_shared<FakeNetwork>(script_, process, std::move(ended));
+    return std::shared_ptr<VmNetwork>(network);
+  }
+
+  std::shared_ptr<FakeNetwork> network;
+  std::vector<std::unique_ptr<IdleProcess>> processes;
+
+ private:
+  Script& script_;
 };
 
 class FakeDisks final : public Disks {

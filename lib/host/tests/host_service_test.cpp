@@ -24,6 +24,8 @@ class HostTest : public VmTest {
                                                 vault_,
                                                 attestor_,
                                                 disks_,
+                                                store_,
+                                                networks_,
                                                 clock_,
                                                 {},
                                                 [this]() { return executor_; },

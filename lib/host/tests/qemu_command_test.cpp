@@ -140,7 +140,40 @@ TEST(QemuCommand, EveryPciDeviceHasAnIdAndAnAddressOfItsOwn) {
     ASSERT_NE(at, std::string::npos) << device;
     EXPECT_TRUE(addresses.insert(device.substr(at, device.find(',', at) - at)).second) << device;
   }
-  EXPECT_EQ(addresses.size(), 5U);
+  EXPECT_EQ(addresses.size(), 6U);
+}
+
+TEST(QemuCommand, DisksOfTheStoreComeAsDescriptorsOnly) {
+  MachineConfig config = trusted_config();
+  config.os_disk_id = DiskId::random();
+  config.os_disk = {"/home/disks/os/disk.qcow2", false, "/images/base.qcow2"};
+  const DiskId data = DiskId::random();
+  config.disks.push_back({data, 7, true, {"/home/disks/data/disk.raw", true, {}}});
+  const CommandLine line(config);
+  EXPECT_THAT(line.all("-add-fd"), testing::ElementsAre("fd=13,set=1,opaque=serial-log", "fd=32,set=32",
+                                                        "fd=33,set=33", "fd=34,set=34"));
+  const json::Value disk = line.node("disk");
+  EXPECT_EQ(disk.at_pointer("/file/filename").as_string(), "/dev/fdset/32");
+  EXPECT_EQ(disk.at_pointer("/backing/file/filename").as_string(), "/dev/fdset/33");
+  EXPECT_TRUE(disk.at_pointer("/backing/backing").is_null());
+  EXPECT_EQ(line.node("lun7").at("driver").as_string(), "raw");
+  EXPECT_TRUE(line.node("lun7").at("read-only").as_bool());
+  const std::string device = line.device("data-" + data.to_string());
+  for (const char* part : {"scsi-hd,", "bus=scsi1.0", "lun=7", "serial=bootseal-lun7", "drive=lun7"})
+    EXPECT_THAT(device, testing::HasSubstr(part));
+  for (const std::string& node : line.all("-blockdev"))
+    EXPECT_EQ(node.find("/home/disks"), std::string::npos);
+}
+
+TEST(QemuCommand, InterfacesAreServersThatQemuListensFor) {
+  MachineConfig config = trusted_config();
+  config.interfaces = {netd::MacAddress::parse("00:0d:3a:00:00:01").value(),
+                       netd::MacAddress::parse("00:0d:3a:00:00:02").value()};
+  const CommandLine line(config);
+  EXPECT_THAT(line.all("-netdev"), testing::ElementsAre("stream,id=net0,server=on,addr.type=fd,addr.str=16",
+                                                        "stream,id=net1,server=on,addr.type=fd,addr.str=17"));
+  EXPECT_THAT(line.device("nic1"), testing::HasSubstr("mac=00:0d:3a:00:00:02"));
+  EXPECT_THAT(line.device("nic1"), testing::HasSubstr("addr=0x9"));
 }
 
 TEST(QemuCommand, CommasInNamesAndPathsStayWhatTheyAre) {

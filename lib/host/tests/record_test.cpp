@@ -77,6 +77,7 @@ Record full_record() {
   record.boot = {"Refused", "shim", "\\EFI\\x", "why", record.created};
   record.stop_reason = Notice{"Killed", "on request", record.created};
   record.generation = Generation{77};
+  record.sealed_secure_boot = false;
   record.guest_state_bytes = 4096;
   record.tpm = TpmIdentity{"CN=ca", "CN=ek", "aa", "bb"};
   record.attestation = json::Object{{"status", "Healthy"}};

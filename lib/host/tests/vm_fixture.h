@@ -39,12 +39,16 @@ class VmTest : public testing::Test {
         vault_(script_, test_ca()),
         attestor_(script_, clock_),
         disks_(script_, paths_),
+        store_(paths_),
+        networks_(script_),
         environment_{paths_,
                      hypervisor_,
                      guests_,
                      vault_,
                      attestor_,
                      disks_,
+                     store_,
+                     networks_,
                      clock_,
                      {},
                      [this](const VmId&) { ++changes_; },
@@ -127,6 +131,8 @@ class VmTest : public testing::Test {
   FakeVault vault_;
   FakeAttestor attestor_;
   FakeDisks disks_;
+  DiskStore store_;
+  FakeNetworks networks_;
   int changes_ = 0;
   bool removed_ = false;
   VmEnvironment environment_;

@@ -115,8 +115,8 @@ TEST_F(VmTest, TheDeathOfGuestdDuringTheStartFailsTheStart) {
       return real.attach(config, process, std::move(events));
     }
   } dying(hypervisor_, guests_);
-  VmEnvironment environment{
-      paths_, dying, guests_, vault_, attestor_, disks_, clock_, {}, [](const VmId&) {}, [](const VmId&) {}};
+  VmEnvironment environment{paths_, dying,     guests_, vault_, attestor_,          disks_,
+                            store_, networks_, clock_,  {},     [](const VmId&) {}, [](const VmId&) {}};
   const auto vm = Vm::known(environment, executor_, record());
   ASSERT_TRUE(vm->assign(assignment));
   executor_->run();
@@ -242,7 +242,7 @@ TEST_F(VmTest, WhatTheGuestStateFixesCannotBeAssignedAnew) {
   for (const auto& change : std::vector<std::function<void(Assignment&)>>{
            [](Assignment& a) { a.image_disk = "/other"; },
            [](Assignment& a) { a.security = SecurityType::standard; },
-           [](Assignment& a) { a.secure_boot = false; },
+           [](Assignment& a) { a.os_disk = DiskId::random(); },
            [](Assignment& a) { a.signature_template = "MicrosoftWindows"; }}) {
     Assignment changed = test_assignment();
     change(changed);

@@ -59,6 +59,10 @@ class GuestServices {
       const GuestServiceConfig& config, crypto::Secret key, Generation after, ByteSpan variables,
       const std::function<Result<TpmCertificates>(const TpmPublicKeys&)>& certify,
       std::chrono::milliseconds limit) = 0;
+  // Switches Secure Boot in the sealed variables of a VM that is off; the generation then. Errors: the five
+  // guest-state errors, conflict when it has no keys to check with, timeout, unavailable.
+  virtual Result<Generation> set_secure_boot(const GuestServiceConfig& config, crypto::Secret key,
+                                             Generation minimum, bool secure_boot) = 0;
   // Starts the service; blocks until it is ready. `started` runs as soon as there is a process. Errors: the
   // five guest-state errors as guestd tells them (guest_state_missing also when the file is not there),
   // timeout, unavailable.

@@ -18,6 +18,8 @@ struct HostParts {
   Vault& vault;
   Attestor& attestor;
   Disks& disks;
+  DiskStore& store;
+  Networks& networks;
   const Clock& clock;
   VmOptions options;
   // Makes the strand of a new VM.
@@ -27,9 +29,10 @@ struct HostParts {
 };
 
 // Thread safe.
-class HostService {
+class HostService final : public RunningDisks {
  public:
   explicit HostService(HostParts parts);
+  ~HostService() override;
 
   // Reads the records and finds the VMs again. Errors: io_error when the folder cannot be read; a damaged
   // record is logged and its VM left as it is.
@@ -51,9 +54,19 @@ class HostService {
   // `confirm` must be the VM's id again.
   Result<json::Value> reset_guest_state(const VmId& vm, std::string_view confirm,
                                         std::chrono::milliseconds limit);
+  Result<json::Value> run_command(const VmId& vm, const RunCommand& command);
   [[nodiscard]] Result<std::shared_ptr<Vm>> find(const VmId& vm) const;
+  [[nodiscard]] DiskStore& disk_store() { return parts_.store; }
+
+  // For the store, which holds a lock meanwhile: these never call it.
+  [[nodiscard]] bool is_running(const VmId& vm, const DiskId& disk) override;
+  Status grow(const VmId& vm, const DiskId& disk, std::uint64_t size) override;
+  Result<Machine::CopyWait> begin_copy(const VmId& vm, const DiskId& disk,
+                                       const std::filesystem::path& target) override;
 
  private:
+  Result<std::shared_ptr<Vm>> assign_claimed(const Assignment& assignment);
+  Result<std::shared_ptr<Machine>> machine_of(const VmId& vm) const;
   void on_changed(const VmId& vm);
   void on_removed(const VmId& vm);
   Result<unsigned> free_slot();

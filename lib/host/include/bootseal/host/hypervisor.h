@@ -12,7 +12,9 @@
 
 #include "bootseal/base/ids.h"
 #include "bootseal/base/subprocess.h"
+#include "bootseal/host/assignment.h"
 #include "bootseal/host/console.h"
+#include "bootseal/host/disk_file.h"
 #include "bootseal/json/json.h"
 
 namespace bootseal::host {
@@ -37,6 +39,14 @@ struct HostFacts {
   std::vector<std::string> missing_protections;
 };
 
+// A data disk: a LUN of the machine's SCSI controller.
+struct MachineDisk {
+  DiskId id;
+  unsigned lun = 0;
+  bool read_only = false;
+  DiskFile file;
+};
+
 struct MachineConfig {
   VmId vm;
   std::string name;
@@ -48,10 +58,14 @@ struct MachineConfig {
   bool trusted = true;    // firmware with SMM and Secure Boot, variables from guestd; otherwise a plain
                           // firmware with a variables file
   bool vtpm = true;
-  std::filesystem::path image;      // base of the overlay, opened read-only
-  std::filesystem::path disk;       // qcow2 overlay
-  std::filesystem::path seed;       // cloud-init disk
-  std::filesystem::path variables;  // of a Standard VM
+  std::filesystem::path image;       // base of the overlay, opened read-only
+  std::filesystem::path disk;        // qcow2 overlay
+  std::optional<DiskId> os_disk_id;  // with os_disk: a disk of the store in the place of image and disk
+  DiskFile os_disk;
+  std::vector<MachineDisk> disks;
+  std::vector<netd::MacAddress> interfaces;  // one each, in their order
+  std::filesystem::path seed;                // cloud-init disk
+  std::filesystem::path variables;           // of a Standard VM
   std::filesystem::path run_folder;
   std::filesystem::path serial_log;
   std::filesystem::path hypervisor_log;
@@ -96,6 +110,18 @@ class Machine {
                          std::chrono::milliseconds limit, std::function<void(Result<json::Value>)> done) = 0;
   // Asks a running agent to say hello again.
   virtual void greet_agent() = 0;
+
+  // The data disks that it has now.
+  virtual Result<std::vector<DiskId>> disks() = 0;
+  // Success when it has the disk already, or has it no more.
+  virtual Status attach_disk(const MachineDisk& disk) = 0;
+  virtual Status detach_disk(const DiskId& disk) = 0;
+  // A data disk, or the operating system's when it is one of the store. The guest sees the new size.
+  virtual Status grow_disk(const DiskId& disk, std::uint64_t size) = 0;
+  // Begins a copy of what the disk holds now into the qcow2 `target`, which has the same size. The function
+  // that it returns waits until the copy is whole; it asks `cancelled` a few times a second.
+  using CopyWait = std::function<Status(const std::function<bool()>& cancelled)>;
+  virtual Result<CopyWait> begin_copy(const DiskId& disk, const std::filesystem::path& target) = 0;
 };
 
 class Hypervisor {

@@ -55,6 +55,9 @@ class PeerClient : public std::enable_shared_from_this<PeerClient> {
   // closed).
   Result<json::Value> call(std::string_view method, const json::Value& parameters,
                            std::chrono::milliseconds limit);
+  // The same with a descriptor beside the request, as QMP's add-fd wants it.
+  Result<json::Value> call_with_descriptor(std::string_view method, const json::Value& parameters,
+                                           UniqueFd descriptor, std::chrono::milliseconds limit);
   // The same without waiting; `done` runs on the loop thread, exactly once.
   void call_async(std::string_view method, const json::Value& parameters, std::chrono::milliseconds limit,
                   Callback done);
@@ -65,6 +68,8 @@ class PeerClient : public std::enable_shared_from_this<PeerClient> {
  private:
   PeerClient(EventLoop& loop, Dialect dialect, std::string name, Handlers handlers)
       : loop_(loop), dialect_(dialect), name_(std::move(name)), handlers_(std::move(handlers)) {}
+  void begin_call(std::string_view method, const json::Value& parameters, UniqueFd descriptor,
+                  std::chrono::milliseconds limit, Callback done);
   void on_line(std::string_view line);
   void on_closed(const Error& reason);
   // Takes the call out of the table; nullptr when it is answered already.

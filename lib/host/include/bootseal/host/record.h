@@ -8,6 +8,7 @@
 
 #include "bootseal/base/subprocess.h"
 #include "bootseal/host/assignment.h"
+#include "bootseal/host/networks.h"
 
 namespace bootseal::host {
 
@@ -31,6 +32,14 @@ struct Timings {
   std::optional<std::int64_t> start_to_verdict_ms;
 };
 
+struct AttachedDisk {
+  DiskId disk;
+  unsigned lun = 0;
+  bool attached = false;
+  std::string problem;  // why not; empty = none
+  bool operator==(const AttachedDisk&) const = default;
+};
+
 struct Record {
   Assignment assignment;
   unsigned slot = 0;         // vm_uid(slot)
@@ -52,13 +61,19 @@ struct Record {
   Generation generation;  // last known; 0 = no guest state yet
   std::uint64_t guest_state_bytes = 0;
   std::optional<TpmIdentity> tpm;
+  // What the sealed variables say; another value in the assignment is sealed at the next start.
+  std::optional<bool> sealed_secure_boot;
   json::Value attestation;  // Verdict as attestd gave it; null = none
   std::string accelerator;  // "kvm" | "tcg" of the last start
   std::string firmware;     // package and version of the firmware of the last start; "" when not known
   std::optional<GuestSystem> guest;  // since the last start or reset
   std::optional<TimePoint> started;
   Timings timings;
-  std::optional<ProcessIdentity> qemu, guestd;
+  std::optional<ProcessIdentity> qemu, guestd, netd;
+  std::vector<netd::Interface> interfaces;  // as QEMU was started with them
+  // Not written down: looked at anew by every hostd.
+  std::vector<InterfaceStatus> network;
+  std::vector<AttachedDisk> disks;
 };
 
 json::Value to_json(const Record& record);

@@ -44,6 +44,9 @@ class StreamChannel : public std::enable_shared_from_this<StreamChannel> {
 
   // Any thread. Bytes for a channel that is closed are dropped.
   void send(std::string bytes);
+  // The same with a descriptor beside the first byte. One at a time: another one that comes before the socket
+  // has taken this closes the channel.
+  void send_with_descriptor(std::string bytes, UniqueFd descriptor);
   void close();
   // Loop thread: reads nothing for this time; the peer waits.
   void pause(std::chrono::milliseconds time);
@@ -56,6 +59,7 @@ class StreamChannel : public std::enable_shared_from_this<StreamChannel> {
         handlers_(std::move(handlers)) {}
   void on_events(std::uint32_t events);
   void read_some();
+  void queue(std::string bytes);
   void write_some();
   void update_interest();
   void fail_with(const Error& reason);
@@ -67,6 +71,8 @@ class StreamChannel : public std::enable_shared_from_this<StreamChannel> {
   std::size_t maximum_queued_;
   Handlers handlers_;
   std::string queue_;
+  UniqueFd descriptor_;  // goes with the byte at descriptor_at_ of queue_
+  std::size_t descriptor_at_ = 0;
   bool paused_ = false;
 };
 
@@ -104,6 +110,9 @@ class LineChannel {
                                                    std::optional<LineRate> rate, Handlers handlers);
   // Adds the new line.
   void send(std::string line) { stream_->send(std::move(line.append("\n"))); }
+  void send_with_descriptor(std::string line, UniqueFd descriptor) {
+    stream_->send_with_descriptor(std::move(line.append("\n")), std::move(descriptor));
+  }
   void close() { stream_->close(); }
   ~LineChannel() {
     if (stream_) stream_->close();

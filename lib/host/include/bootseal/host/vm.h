@@ -9,10 +9,12 @@
 #include <mutex>
 
 #include "bootseal/base/paths.h"
+#include "bootseal/host/disk_store.h"
 #include "bootseal/host/executor.h"
 #include "bootseal/host/hypervisor.h"
 #include "bootseal/host/peers.h"
 #include "bootseal/host/record.h"
+#include "bootseal/host/run_command.h"
 
 namespace bootseal::host {
 
@@ -32,6 +34,8 @@ struct VmOptions {
       120'000};  // how long a daemon may be away before a creation or a start fails
   std::chrono::milliseconds manufacture_limit{60'000};
   std::chrono::milliseconds service_limit{15'000};  // for guestd to end in order
+  std::chrono::milliseconds device_retry{5000};  // for a disk that could not be attached, a netd that ended
+  std::chrono::milliseconds port_retry{30'000};  // for a port of the host that was taken
 };
 
 // What all VMs of a host share; outlives them.
@@ -42,6 +46,8 @@ struct VmEnvironment {
   Vault& vault;
   Attestor& attestor;
   Disks& disks;
+  DiskStore& store;
+  Networks& networks;
   const Clock& clock;
   VmOptions options;
   std::function<void(const VmId&)> changed;  // after each change of a status; any thread, must not block
@@ -83,6 +89,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   // `done` runs once, on any thread.
   void attest(std::function<void(Result<json::Value>)> done);
   void reset_guest_state(std::function<void(Status)> done);
+  // Runs a script in the guest (RunCommand of run_command.h); {exitCode, stdout, stderr, startTime, endTime}.
+  void run_command(const RunCommand& command, std::function<void(Result<json::Value>)> done);
   void remove(std::function<void(Status)> done);
 
   // The machine while it runs, for the console.
@@ -108,6 +116,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   void finish_request(std::string id, const Error* error);
   std::chrono::milliseconds next_retry();
   [[nodiscard]] MachineConfig machine_config(const Record& record) const;
+  // The same with the files of the store's disks.
+  [[nodiscard]] Result<MachineConfig> start_config(const Record& record) const;
   [[nodiscard]] GuestServiceConfig guest_config(const Record& record) const;
   void remove_now(const std::function<void(Status)>& done);
   Status make_room_for_removal();
@@ -141,6 +151,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   // vm_start.cpp
   Status start_processes();
   Result<std::shared_ptr<GuestService>> start_guest(std::uint64_t run);
+  Status seal_secure_boot(const Record& now);
   void begin_run(std::uint64_t run);
   MachineEvents machine_events(std::uint64_t run);
   // Any thread: one task that takes what the run's processes told until it runs.
@@ -152,6 +163,22 @@ class Vm : public std::enable_shared_from_this<Vm> {
   void recover_now(const std::vector<ProcessIdentity>& strays);
   void recover_processes();
   Status attach_all(const Record& record);
+
+  // vm_devices.cpp
+  // What changes while a machine runs: its data disks, rules and public addresses. Nothing of it ends a run.
+  void sync_disks();
+  Status sync_disk(Machine& machine, const DataDisk& disk);
+  // Gives back what neither the assignment nor a machine has.
+  void release_disks(const std::vector<DiskId>& in_use);
+  void sync_network();
+  Status find_network();
+  [[nodiscard]] std::vector<netd::Interface> current_interfaces() const;
+  void end_network();
+
+  // vm_command.cpp
+  void run_command_now(const RunCommand& command, const std::function<void(Result<json::Value>)>& done);
+  void finish_command(std::uint64_t number, const Result<json::Value>& answer);
+  void interrupt_command(std::string_view why);
 
   // vm_boot.cpp
   void watch_boot();
@@ -209,6 +236,11 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
   // Strand only.
   std::shared_ptr<GuestService> guest_;
+  std::shared_ptr<VmNetwork> network_;
+  TimerId disks_timer_ = 0, network_timer_ = 0;
+  std::uint64_t command_number_ = 0;                       // counts scripts
+  std::function<void(Result<json::Value>)> command_done_;  // while one runs
+  TimePoint command_started_;
   std::uint64_t run_ = 0;                  // counts starts; events of an earlier run are ignored
   std::shared_ptr<RunEvents> run_events_;  // of that run
   std::optional<Notice> planned_end_;
