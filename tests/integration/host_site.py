@@ -70,7 +70,7 @@ class Host:
         self.home.chmod(0o711)
         self.programs = self.home / "bin"
         self.programs.mkdir(mode=0o755)
-        for name in ("bootseal-vaultd", "bootseal-guestd", "bootseal-hostd"):
+        for name in ("bootseal-vaultd", "bootseal-guestd", "bootseal-hostd", "bootseal-netd"):
             shutil.copy2(program(name), self.programs / name)
         self.environment = dict(os.environ, BOOTSEAL_HOME=str(self.home), BOOTSEAL_RUN=str(self.home / "run"), BOOTSEAL_BIN=str(self.programs))
         self.options = list(options)

@@ -124,8 +124,9 @@ TEST_F(ScriptTest, IsKilledWithAllItsProcessesAtItsLimit) {
   const std::string message(answer.at_pointer("/error/message").as_string());
   const pid_t background = std::stoi(message.substr(message.rfind(": ") + 2));
   // A signal takes a moment.
-  if (const auto left = identify_process(background))
+  if (const auto left = identify_process(background)) {
     EXPECT_TRUE(wait_for_end(*left, std::chrono::seconds(10)).value_or(false));
+  }
 }
 
 TEST_F(ScriptTest, DoesNotWaitForWhatItLeftInTheBackground) {
