@@ -223,8 +223,8 @@ Status run_secure_boot(Arguments& arguments, Readiness& readiness) {
   BOOTSEAL_TRY(const UniqueFd key_fd, arguments.descriptor("key-fd"));
   BOOTSEAL_TRY_STATUS(arguments.no_others());
   BOOTSEAL_TRY(const crypto::Secret key, read_key(key_fd.get()));
-  BOOTSEAL_TRY_STATUS(sandbox::install_guestd_filter());
   BOOTSEAL_TRY(const auto state, GuestState::open(std::move(state_fd), vm, key, Generation{minimum}));
+  BOOTSEAL_TRY_STATUS(sandbox::install_guestd_filter());
   BOOTSEAL_TRY(const std::optional<Bytes> flash, state->read(Blob::uefi_flash));
   if (!flash) return fail(ErrorCode::guest_state_damaged, "the guest state holds no UEFI variables");
   BOOTSEAL_TRY(const Bytes changed, uefi::with_secure_boot(*flash, value == "on"));
