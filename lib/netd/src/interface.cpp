@@ -308,8 +308,7 @@ OpeningPlan plan_openings(const Interface& interface) {
     }
   }
   std::ranges::sort(plan.openings);
-  const auto repeated = std::ranges::unique(plan.openings);
-  plan.openings.erase(repeated.begin(), repeated.end());
+  plan.openings.erase(std::unique(plan.openings.begin(), plan.openings.end()), plan.openings.end());
   if (plan.openings.size() > kMostOpenings) {
     plan.problems.push_back(fmt::format("the inbound rules open {} ports; only the first {} are open",
                                         plan.openings.size(), kMostOpenings));
