@@ -12,7 +12,6 @@ using model::ArmResult;
 using net::Request;
 using net::Response;
 
-constexpr std::string_view kPublisher = "Bootseal";
 constexpr std::string_view kListSince = "2018-01-01";  // of the answer that is a list of clouds
 
 // As Azure's own endpoint answered until 2017, and az 2 asks it (api-version 2015-01-01).
@@ -56,7 +55,7 @@ ArmResult<Response> aliases(Service& service, const Request& /*request*/) {
   for (const gallery::ImageRecord& image : images) {
     const gallery::ImageManifest& manifest = image.manifest;
     json::Object& system = systems[manifest.os_type == "Windows" ? "Windows" : "Linux"].get_object();
-    system[manifest.name] = json::Object{{"publisher", kPublisher},
+    system[manifest.name] = json::Object{{"publisher", kImagePublisher},
                                          {"offer", manifest.name},
                                          {"sku", manifest.name},
                                          {"version", "latest"},

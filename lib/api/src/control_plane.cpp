@@ -23,6 +23,7 @@ HandlerTable all_handlers() {
   add_vm_handlers(table);
   add_action_handlers(table);
   add_catalogue_handlers(table);
+  add_publisher_handlers(table);
   add_site_handlers(table);
   add_provider_handlers(table);
   add_inventory_handlers(table);

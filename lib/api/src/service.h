@@ -45,6 +45,7 @@ void add_group_handlers(HandlerTable& table);
 void add_vm_handlers(HandlerTable& table);
 void add_action_handlers(HandlerTable& table);
 void add_catalogue_handlers(HandlerTable& table);
+void add_publisher_handlers(HandlerTable& table);
 void add_site_handlers(HandlerTable& table);
 void add_provider_handlers(HandlerTable& table);
 void add_inventory_handlers(HandlerTable& table);
@@ -70,6 +71,8 @@ model::ArmError authorization_failed(const Caller& caller, std::string_view acti
 
 // Where everything of this site lies; any spelling of it is taken ("Local", "LOCAL").
 inline constexpr std::string_view kSiteLocation = "local";
+// Who publishes the images of this site, in image names of four parts.
+inline constexpr std::string_view kImagePublisher = "Bootseal";
 // 400 LocationNotAvailableForResourceType.
 model::ArmStatus check_location(std::string_view location, std::string_view full_type);
 // Whether the header's list of entity tags names this one; "*" names every one.

@@ -55,6 +55,8 @@ std::vector<EndpointPlace> extension_places();
 std::vector<Endpoint> management_endpoints();
 // Virtual machines and the actions on them.
 std::vector<Endpoint> virtual_machine_endpoints();
+// Publishers, images, extensions and sizes.
+std::vector<Endpoint> catalogue_endpoints();
 // Signing in, and the principals of the site.
 std::vector<Endpoint> identity_endpoints();
 // Role definitions and role assignments.

@@ -262,7 +262,8 @@ const std::vector<Endpoint>& endpoints() {
     std::vector<Endpoint> list;
     for (std::vector<Endpoint> part :
          {subscriptions_and_groups(), management_endpoints(), virtual_machine_endpoints(),
-          deployment_endpoints(), catalogue_and_operations(), identity_endpoints(), role_endpoints()}) {
+          deployment_endpoints(), catalogue_and_operations(), catalogue_endpoints(), identity_endpoints(),
+          role_endpoints()}) {
       list.insert(list.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
     }
     for (const ResourceType& type : resource_types()) {

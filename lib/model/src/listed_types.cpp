@@ -27,6 +27,8 @@ std::vector<ResourceType> listed_types() {
       listed("Microsoft.Compute", "locations/operations", compute),
       listed("Microsoft.Compute", "locations/vmSizes", compute),
       listed("Microsoft.Compute", "locations/usages", compute),
+      listed("Microsoft.Compute", "locations/publishers", compute),
+      listed("Microsoft.Compute", "skus", {"2021-07-01", "2019-04-01"}),
       listed("Microsoft.Resources", "subscriptions", resources),
       listed("Microsoft.Resources", "resourceGroups", resources),
       listed("Microsoft.Resources", "resources", resources),
