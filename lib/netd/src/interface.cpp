@@ -286,7 +286,7 @@ OpeningPlan plan_openings(const Interface& interface) {
       if (!outside) continue;
       plan.problems.push_back(fmt::format(
           "rule '{}' allows ICMP: a network without privileges forwards none from outside to the virtual "
-          "machine; test with a TCP port, or run the host as root with BOOTSEAL_NETWORK=bridge",
+          "machine; test with a TCP port",
           rule.name));
       continue;
     }
