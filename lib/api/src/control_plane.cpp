@@ -11,6 +11,7 @@
 #include "resource_changes.h"
 #include "role_rules.h"
 #include "service.h"
+#include "vm_network.h"
 
 namespace bootseal::api {
 namespace {
@@ -68,6 +69,7 @@ class ControlPlaneImpl final : public ControlPlane {
     gateway_.emplace(*service_, all_handlers());
     service_->gateway = &*gateway_;
     steps_.set_group_cleaner([this](const GroupRecord& group) { return remove_rest(group); });
+    steps_.set_network_maker([this](const VmRecord& record) { return network_of(*service_, record); });
     reconciler_.set_clean_up([this] { return activity_.forget_old(); });
     deployments_.emplace(*service_);
     service_->deployments = &*deployments_;

@@ -26,13 +26,17 @@ json::Object os_of(const model::VmSpec& spec) {
   for (const std::string& key : spec.ssh_keys) keys.emplace_back(key);
   os["sshKeys"] = std::move(keys);
   if (!spec.custom_data.empty()) os["customData"] = spec.custom_data;
+  if (!spec.admin_password_hash.empty()) {
+    os["adminPasswordHash"] = spec.admin_password_hash;
+    os["passwordAuthentication"] = spec.password_authentication;
+  }
   return os;
 }
 
 }  // namespace
 
 Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
-                           const std::filesystem::path& images) {
+                           const std::filesystem::path& images, std::optional<json::Array> network) {
   BOOTSEAL_TRY(const model::VmSpec spec, model::spec_of(record.desired));
   const model::VmSize* size = model::find_vm_size(spec.size);
   if (size == nullptr)
@@ -55,6 +59,7 @@ Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
   intent.assignment["hardware"] = std::move(hardware);
   intent.assignment["security"] = security_of(spec.security);
   intent.assignment["os"] = os_of(spec);
+  if (network) intent.assignment["network"] = *std::move(network);
   json::Object power;
   power["requestId"] = record.power.request_id;
   power["action"] = record.power.action;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bootseal/log/log.h"
+#include "vm_network.h"
 
 namespace bootseal::api {
 namespace {
@@ -167,6 +168,7 @@ model::ArmResult<ResourceRecord> store_draft(Service& service, const Caller& cal
     return tl::unexpected(changed_meanwhile(record));
   BOOTSEAL_ARM_TRY_STATUS(written);
   if (type->long_running) service.reconciler.wake(record.key());
+  if (model::equal_ignoring_case(record.id.provider, "Microsoft.Network")) wake_vms_using(service, record);
   return record;
 }
 

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
+#include "bootseal/crypto/password_hash.h"
 #include "bootseal/gallery/image.h"
 #include "bootseal/model/virtual_machine.h"
 #include "bootseal/model/vm_size.h"
 #include "changes.h"
 #include "service.h"
+#include "vm_network.h"
 
 namespace bootseal::api {
 namespace {
@@ -122,11 +124,29 @@ ArmResult<Response> store_change(Service& service, const Request& request, VmRec
   return changed_answer(service, request, change.record, is_new ? 201 : 200);
 }
 
+// From here on there is only a password's hash. The guest got it at its first start: it does not change.
+ArmStatus settle_password(json::Object& desired, const json::Object* existing) {
+  const std::string password = model::take_password(desired);
+  if (password.empty()) return {};
+  if (existing == nullptr) {
+    BOOTSEAL_ARM_TRY(std::string hash, crypto::hash_password(password));
+    model::set_password_hash(desired, std::move(hash));
+    return {};
+  }
+  if (crypto::is_password_of(password, model::password_hash_of(*existing))) return {};
+  return model::refuse(
+      409, "PropertyChangeNotAllowed",
+      "Changing property 'osProfile.adminPassword' is not allowed. It was handed to the guest "
+      "at its first start; change it there.",
+      "osProfile.adminPassword");
+}
+
 ArmResult<Response> create_vm(Service& service, const Request& request, const model::ResourceId& id,
                               const json::Value& body) {
   VmRecord record;
   record.id = id;
   BOOTSEAL_ARM_TRY(record.desired, model::desired_from_put(body, id, nullptr));
+  BOOTSEAL_ARM_TRY_STATUS(settle_password(record.desired, nullptr));
   BOOTSEAL_ARM_TRY(const model::VmSpec spec, model::spec_of(record.desired));
   BOOTSEAL_ARM_TRY(const gallery::ImageManifest manifest, check_image(service, spec));
   record.vm_id = VmId::random();
@@ -135,6 +155,8 @@ ArmResult<Response> create_vm(Service& service, const Request& request, const mo
   record.image_name = manifest.name;
   record.image_version = manifest.version;
   record.os_name = manifest.os_name;
+  const auto exclusive = service.resources.exclusive();
+  BOOTSEAL_ARM_TRY_STATUS(settle_interfaces(service, id, record.desired));
   return store_change(service, request, std::move(record), OperationKind::create);
 }
 
@@ -143,7 +165,7 @@ bool concerns_host(const VmRecord& before, const json::Object& after) {
   const auto old_spec = model::spec_of(before.desired);
   const auto new_spec = model::spec_of(after);
   return !before.created || !old_spec || !new_spec || old_spec->size != new_spec->size ||
-         old_spec->security != new_spec->security;
+         old_spec->security != new_spec->security || old_spec->interfaces != new_spec->interfaces;
 }
 
 // The security profile is what the firmware and the TPM begin a boot with: it changes between boots only.
@@ -162,6 +184,8 @@ ArmStatus check_security_change(const Service& service, const VmRecord& before, 
 
 ArmResult<Response> update_vm(Service& service, const Request& request, VmRecord record,
                               json::Object desired) {
+  const auto exclusive = service.resources.exclusive();
+  BOOTSEAL_ARM_TRY_STATUS(settle_interfaces(service, record.id, desired));
   BOOTSEAL_ARM_TRY(const model::VmSpec spec, model::spec_of(desired));
   BOOTSEAL_ARM_TRY_STATUS(check_security_change(service, record, spec));
   const bool host_matters = concerns_host(record, desired);
@@ -209,6 +233,7 @@ ArmResult<Response> put_vm(Service& service, const Request& request) {
   BOOTSEAL_ARM_TRY(const json::Value body, request.json_body());
   if (!existing) return create_vm(service, request, id, body);
   BOOTSEAL_ARM_TRY(json::Object desired, model::desired_from_put(body, id, &existing->desired));
+  BOOTSEAL_ARM_TRY_STATUS(settle_password(desired, &existing->desired));
   return update_vm(service, request, *std::move(existing), std::move(desired));
 }
 

@@ -118,7 +118,9 @@ Result<Placement> VmReconciler::placement_of(const VmRecord& record) {
 
 Result<VmReconciler::Wanted> VmReconciler::wanted_of(const VmRecord& record) {
   BOOTSEAL_TRY(Placement placement, placement_of(record));
-  BOOTSEAL_TRY(Intent intent, make_intent(record, placement, settings_.images));
+  auto network = make_network_(record);
+  if (!network) return tl::unexpected(model::from_arm_error(network.error()));
+  BOOTSEAL_TRY(Intent intent, make_intent(record, placement, settings_.images, *std::move(network)));
   Wanted wanted;
   wanted.assigned = json::serialize(intent.assignment);
   wanted.told =

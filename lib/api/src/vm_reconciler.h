@@ -42,6 +42,9 @@ class VmReconciler {
   // first step.
   using GroupCleaner = std::function<model::ArmResult<std::size_t>(const GroupRecord&)>;
   void set_group_cleaner(GroupCleaner cleaner) { clean_group_ = std::move(cleaner); }
+  // What the host needs to know of a VM's network interfaces. Before the first step.
+  using NetworkMaker = std::function<model::ArmResult<std::optional<json::Array>>(const VmRecord&)>;
+  void set_network_maker(NetworkMaker maker) { make_network_ = std::move(maker); }
   // The host was away: what it has been asked is asked again.
   void forget_applied();
 
@@ -78,6 +81,7 @@ class VmReconciler {
   StatusBoard& board_;
   Settings settings_;
   GroupCleaner clean_group_;
+  NetworkMaker make_network_;
   std::mutex mutex_;
   struct Applied {
     std::string told;
@@ -88,13 +92,13 @@ class VmReconciler {
   log::RateLimit complaints_{0.1, 10};  // a guest that changes its state often wakes its VM as often
 };
 
-// The two documents that the other daemons get for a VM (docs/architecture.md). Errors of the image folder
-// and of a damaged record.
+// The two documents that the other daemons get for a VM (docs/architecture.md); `network` = the Assignment's,
+// nullopt for a VM that has never had one. Errors of the image folder and of a damaged record.
 struct Intent {
   json::Object assignment;
   json::Object expectation;
 };
 Result<Intent> make_intent(const VmRecord& record, const Placement& placement,
-                           const std::filesystem::path& images);
+                           const std::filesystem::path& images, std::optional<json::Array> network);
 
 }  // namespace bootseal::api

@@ -21,7 +21,8 @@ constexpr std::array kKindNames = {std::pair{OperationKind::create, "create"},
                                    std::pair{OperationKind::restart, "restart"},
                                    std::pair{OperationKind::attest, "attest"},
                                    std::pair{OperationKind::reset_guest_state, "resetGuestState"},
-                                   std::pair{OperationKind::remove_group, "deleteGroup"}};
+                                   std::pair{OperationKind::remove_group, "deleteGroup"},
+                                   std::pair{OperationKind::run_command, "runCommand"}};
 
 template <typename Names, typename Value>
 std::string_view name_of(const Names& names, Value value) {

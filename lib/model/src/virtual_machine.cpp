@@ -66,11 +66,6 @@ ArmResult<SecurityProfile> resolve_security(const json::Object* asked,
       result.secure_boot = value->get_bool();
     if (const json::Value* value = uefi->if_contains("vTpmEnabled")) result.vtpm = value->get_bool();
   }
-  if (existing && existing->secure_boot != result.secure_boot) {
-    return change_refused("securityProfile.uefiSettings.secureBootEnabled",
-                          "The signature databases and the Secure Boot switch are sealed into the guest "
-                          "state when the VM is made; make a new VM.");
-  }
   return result;
 }
 
@@ -111,15 +106,40 @@ ArmStatus keep_image(json::Object& properties, const json::Object& existing_prop
 ArmStatus keep_os_profile(json::Object& properties, const json::Object& existing_properties) {
   const json::Object* old_os = member_object(existing_properties, "osProfile");
   if (const json::Object* os = member_object(properties, "osProfile")) {
-    for (const char* fixed : {"computerName", "adminUsername", "customData", "adminPassword"}) {
+    for (const char* fixed : {"computerName", "adminUsername", "customData"}) {
       if (os->contains(fixed) && member_text(os, fixed) != member_text(old_os, fixed)) {
         return change_refused(fmt::format("osProfile.{}", fixed),
                               "It was handed to the guest at its first start.");
       }
     }
   }
+  const std::string password = member_text(member_object(properties, "osProfile"), "adminPassword");
   properties["osProfile"] = *old_os;
+  if (!password.empty()) make_object(properties, "osProfile")["adminPassword"] = password;
   return {};
+}
+
+void keep_network(json::Object& properties, const json::Object& existing_properties) {
+  const json::Value* old = existing_properties.if_contains("networkProfile");
+  if (old != nullptr && !properties.contains("networkProfile")) properties["networkProfile"] = *old;
+}
+
+Result<std::vector<InterfaceReference>> interfaces_of(json::Reader& network) {
+  std::vector<InterfaceReference> interfaces;
+  if (!network.has("networkInterfaces")) return interfaces;
+  BOOTSEAL_TRY(auto list, network.objects("networkInterfaces"));
+  for (json::Reader& one : list) {
+    InterfaceReference interface;
+    BOOTSEAL_TRY(interface.id, one.string("id"));
+    BOOTSEAL_TRY(auto more, one.optional_object("properties"));
+    if (more) {
+      BOOTSEAL_TRY(interface.primary, more->boolean_or("primary", list.size() == 1));
+    } else {
+      interface.primary = list.size() == 1;
+    }
+    interfaces.push_back(std::move(interface));
+  }
+  return interfaces;
 }
 
 }  // namespace
@@ -165,9 +185,11 @@ ArmResult<json::Object> desired_from_put(const json::Value& body, const Resource
     if (size.empty()) size = member_text(member_object(old, "hardwareProfile"), "vmSize");
     BOOTSEAL_ARM_TRY_STATUS(keep_image(properties, old));
     BOOTSEAL_ARM_TRY_STATUS(keep_os_profile(properties, old));
+    keep_network(properties, old);
   } else {
     BOOTSEAL_ARM_TRY_STATUS(check_os_profile(properties, id));
   }
+  BOOTSEAL_ARM_TRY_STATUS(check_network(properties));
   BOOTSEAL_ARM_TRY(const std::string canonical_size, check_size(size));
   make_object(properties, "hardwareProfile")["vmSize"] = canonical_size;
 
@@ -176,6 +198,23 @@ ArmResult<json::Object> desired_from_put(const json::Value& body, const Resource
                    resolve_security(member_object(properties, "securityProfile"), old_security));
   store_security(properties, security);
   return std::move(desired);
+}
+
+std::string take_password(json::Object& desired) {
+  json::Object& os = make_object(make_object(desired, "properties"), "osProfile");
+  std::string password = member_text(&os, "adminPassword");
+  os.erase("adminPassword");
+  return password;
+}
+
+std::string password_hash_of(const json::Object& desired) {
+  const json::Object* properties = member_object(desired, "properties");
+  return properties == nullptr ? std::string()
+                               : member_text(member_object(*properties, "osProfile"), "adminPasswordHash");
+}
+
+void set_password_hash(json::Object& desired, std::string hash) {
+  make_object(make_object(desired, "properties"), "osProfile")["adminPasswordHash"] = std::move(hash);
 }
 
 ArmResult<json::Object> desired_from_patch(const json::Value& body, const ResourceId& /*id*/,
@@ -226,8 +265,16 @@ Result<VmSpec> spec_of(const json::Object& desired) {
     BOOTSEAL_TRY(const Bytes data, os.base64("customData"));
     spec.custom_data = as_text(data);
   }
+  BOOTSEAL_TRY(spec.admin_password_hash, os.string_or("adminPasswordHash", ""));
+  spec.password_authentication = !spec.admin_password_hash.empty();
+  BOOTSEAL_TRY(auto network, properties.optional_object("networkProfile"));
+  if (network) {
+    BOOTSEAL_TRY(spec.interfaces, interfaces_of(*network));
+  }
   BOOTSEAL_TRY(auto linux_part, os.optional_object("linuxConfiguration"));
   if (linux_part) {
+    BOOTSEAL_TRY(const bool keys_only, linux_part->boolean_or("disablePasswordAuthentication", false));
+    spec.password_authentication = spec.password_authentication && !keys_only;
     BOOTSEAL_TRY(auto ssh, linux_part->optional_object("ssh"));
     if (ssh && ssh->has("publicKeys")) {
       BOOTSEAL_TRY(auto keys, ssh->objects("publicKeys"));
@@ -267,7 +314,7 @@ json::Object resource_json(const json::Object& desired, const VmFacts& facts) {
   properties["timeCreated"] = format_time(facts.time_created);
   properties["provisioningState"] = facts.provisioning_state;
   json::Object& os = make_object(properties, "osProfile");
-  os.erase("customData");
+  for (const char* write_only : {"customData", "adminPassword", "adminPasswordHash"}) os.erase(write_only);
   if (!os.contains("secrets")) os["secrets"] = json::Array();
   if (!os.contains("allowExtensionOperations")) os["allowExtensionOperations"] = true;
   json::Object& storage = make_object(properties, "storageProfile");

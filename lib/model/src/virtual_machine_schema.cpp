@@ -8,6 +8,7 @@ constexpr std::size_t kMaximumTags = 50;
 constexpr std::size_t kMaximumKeys = 64;
 constexpr std::size_t kMaximumKeySize = 16384;
 constexpr std::size_t kMaximumText = 1024;
+constexpr std::size_t kMaximumInterfaces = 8;
 
 SchemaRef text() {
   return string_schema(kMaximumText);
@@ -71,13 +72,24 @@ SchemaRef os_profile() {
   return object_schema("OSProfile",
                        {{"computerName", text()},
                         {"adminUsername", text()},
-                        {"adminPassword", text()},
+                        {"adminPassword", text(), false, false, "Stored as a hash; never answered"},
                         {"customData", string_schema(131072), false, false, "Base64; never answered"},
                         {"linuxConfiguration", linux_configuration()},
                         {"windowsConfiguration", any_schema()},
                         {"secrets", any_schema()},
                         {"allowExtensionOperations", boolean_schema()},
                         {"requireGuestProvisionSignal", boolean_schema()}});
+}
+
+SchemaRef network_profile() {
+  const SchemaRef properties =
+      object_schema("NetworkInterfaceReferenceProperties",
+                    {{"primary", boolean_schema()}, {"deleteOption", enum_schema({"Delete", "Detach"})}});
+  const SchemaRef interface = object_schema("NetworkInterfaceReference",
+                                            {{"id", string_schema(2048), true}, {"properties", properties}});
+  return object_schema("NetworkProfile", {{"networkInterfaces", array_schema(interface, kMaximumInterfaces)},
+                                          {"networkApiVersion", text()},
+                                          {"networkInterfaceConfigurations", any_schema()}});
 }
 
 SchemaRef security_profile() {
@@ -179,7 +191,7 @@ SchemaRef virtual_machine_properties() {
       {"storageProfile", storage_profile()},
       {"osProfile", os_profile()},
       {"securityProfile", security_profile()},
-      {"networkProfile", any_schema(), false, false, "Kept and answered; VMs have no network devices"},
+      {"networkProfile", network_profile(), false, false, "Left out: no network, or what it was"},
       {"diagnosticsProfile", any_schema()},
       {"vmId", string_schema(), false, true, "Also the name of the guest-state protection key"},
       {"timeCreated", string_schema(), false, true},

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <array>
 
+#include "bootseal/model/resource_type.h"
 #include "bootseal/model/virtual_machine.h"
 #include "bootseal/model/vm_size.h"
 
 namespace bootseal::model {
 namespace {
 
-constexpr std::size_t kMaximumTags = 50;
 constexpr std::size_t kMaximumCustomData = 87380;  // characters of base64: 64 KiB
 
 bool same_location(std::string_view a) {
@@ -53,6 +53,32 @@ ArmStatus check_admin_username(const std::string& name) {
     return invalid_parameter(
         "adminUsername", fmt::format("The Admin Username specified is not allowed: '{}' is reserved.", name));
   }
+  return {};
+}
+
+ArmStatus check_admin_password(const json::Object& os, const std::string& password) {
+  // Azure's list of what everybody tries first.
+  static constexpr std::array kKnown = {"abc@123",    "P@$$w0rd",  "P@ssw0rd",  "P@ssword123", "Pa$$word",
+                                        "pass@word1", "Password!", "Password1", "Password22",  "iloveyou!"};
+  const auto has = [&](auto is) { return std::any_of(password.begin(), password.end(), is); };
+  const bool control = has([](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const auto upper = [](char c) { return c >= 'A' && c <= 'Z'; };
+  const auto lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto special = [&](char c) { return !upper(c) && !lower(c) && !digit(c); };
+  const int kinds = int{has(upper)} + int{has(lower)} + int{has(digit)} + int{has(special)};
+  if (password.size() < 6 || password.size() > 72 || control || kinds < 3) {
+    return invalid_parameter(
+        "adminPassword",
+        "The supplied password must be between 6-72 characters long and must satisfy at least 3 of password "
+        "complexity requirements from the following:\r\n1) Contains an uppercase character\r\n2) Contains a "
+        "lowercase character\r\n3) Contains a numeric digit\r\n4) Contains a special character\r\n5) Control "
+        "characters are not allowed");
+  }
+  if (std::find(kKnown.begin(), kKnown.end(), password) != kKnown.end())
+    return invalid_parameter("adminPassword", "The value provided for adminPassword is not allowed.");
+  if (member_text(&os, "adminUsername").empty())
+    return invalid_parameter("adminUsername", "Required parameter 'adminUsername' is missing (null).");
   return {};
 }
 
@@ -112,17 +138,8 @@ json::Object& make_object(json::Object& object, std::string_view name) {
 }
 
 ArmStatus check_envelope(const json::Object& body) {
-  if (const json::Object* tags = member_object(body, "tags")) {
-    if (tags->size() > kMaximumTags) {
-      return invalid_parameter("tags", fmt::format("The resource has {} tags, at most {} are allowed.",
-                                                   tags->size(), kMaximumTags));
-    }
-    for (const auto& [name, value] : *tags) {
-      if (name.empty() || name.size() > 512)
-        return invalid_parameter("tags", "The name of a tag must have 1 to 512 characters.");
-    }
-  }
-  return {};
+  const json::Object* tags = member_object(body, "tags");
+  return tags == nullptr ? ArmStatus() : check_tags(*tags);
 }
 
 ArmStatus check_location(const json::Object& body) {
@@ -203,14 +220,44 @@ ArmStatus check_storage(const json::Object& properties, bool is_new) {
   return {};
 }
 
+ArmStatus check_network(json::Object& properties) {
+  json::Value* profile = properties.if_contains("networkProfile");
+  if (profile == nullptr) return {};
+  json::Object& network = profile->get_object();
+  if (network.contains("networkInterfaceConfigurations")) {
+    return refuse(400, "OperationNotAllowed",
+                  "Network interfaces that are made with the VM are not supported here; make the network "
+                  "interface first and give its id in networkInterfaces.",
+                  "networkProfile.networkInterfaceConfigurations");
+  }
+  json::Value* list = network.if_contains("networkInterfaces");
+  if (list == nullptr) return {};
+  std::vector<std::string> ids;
+  std::size_t primaries = 0;
+  json::Array& interfaces = list->get_array();
+  for (json::Value& value : interfaces) {
+    json::Object& more = make_object(value.get_object(), "properties");
+    if (!more.contains("primary")) more["primary"] = interfaces.size() == 1;
+    if (more["primary"].get_bool()) ++primaries;
+    std::string id = to_lower(member_text(&value.get_object(), "id"));
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
+      return invalid_parameter("networkProfile.networkInterfaces",
+                               fmt::format("The network interface '{}' is given twice.", id));
+    }
+    ids.push_back(std::move(id));
+  }
+  if (interfaces.empty() || primaries == 1) return {};
+  return refuse(400, "VirtualMachineMustHaveOneNetworkInterfaceAsPrimary",
+                fmt::format("The virtual machine has {} network interfaces set as the primary; set 'primary' "
+                            "of exactly one of them.",
+                            primaries),
+                "networkProfile.networkInterfaces");
+}
+
 ArmStatus check_os_profile(json::Object& properties, const ResourceId& id) {
   json::Object& os = make_object(properties, "osProfile");
-  if (os.contains("adminPassword")) {
-    return refuse(
-        400, "OperationNotAllowed",
-        "Passwords are not supported here; give SSH public keys (linuxConfiguration.ssh.publicKeys).",
-        "osProfile.adminPassword");
-  }
+  if (os.contains("adminPassword"))
+    BOOTSEAL_ARM_TRY_STATUS(check_admin_password(os, member_text(&os, "adminPassword")));
   if (os.contains("windowsConfiguration")) {
     return refuse(400, "OperationNotAllowed",
                   "Windows VMs are not supported here; leave windowsConfiguration out.",

@@ -22,6 +22,8 @@ ArmStatus check_location(const json::Object& body);
 // The size's name in its canonical case.
 ArmResult<std::string> check_size(const std::string& name);
 ArmStatus check_storage(const json::Object& properties, bool is_new);
+// Fills in which interface is the primary one.
+ArmStatus check_network(json::Object& properties);
 // Fills in the computer name.
 ArmStatus check_os_profile(json::Object& properties, const ResourceId& id);
 

@@ -89,7 +89,15 @@ TEST(VirtualMachine, RefusesWhatItCannotHonour) {
                   R"({"location":"local","properties":{"hardwareProfile":{"vmSize":"Standard_B1s"}}})")),
               HasSubstr("storageProfile"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminUsername":"ops","adminPassword":"secret-word"})")),
-              HasSubstr("SSH public keys"));
+              HasSubstr("InvalidParameter: The supplied password must be between 6-72 characters long"));
+  EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminUsername":"ops","adminPassword":"Aa1!x"})")),
+              HasSubstr("between 6-72"));
+  EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminUsername":"ops","adminPassword":"Secret\t-word1"})")),
+              HasSubstr("Control characters"));
+  EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminUsername":"ops","adminPassword":"P@ssw0rd"})")),
+              HasSubstr("not allowed"));
+  EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminPassword":"Correct-horse-1"})")),
+              HasSubstr("adminUsername"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"adminUsername":"root"})")), HasSubstr("reserved"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"computerName":"a b"})")), HasSubstr("host name"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"customData":"not base64!"})")), HasSubstr("Base64"));
@@ -173,8 +181,6 @@ TEST(VirtualMachine, WhatIsFixedAtCreationCannotChange) {
               HasSubstr("PropertyChangeNotAllowed: Changing property 'imageReference'"));
   EXPECT_THAT(refusal(body(R"({"securityType":"Standard"})"), &existing),
               HasSubstr("PropertyChangeNotAllowed"));
-  EXPECT_THAT(refusal(body(R"({"uefiSettings":{"secureBootEnabled":false}})"), &existing),
-              HasSubstr("PropertyChangeNotAllowed"));
   EXPECT_THAT(refusal(body("", R"(,"osProfile":{"computerName":"renamed"})"), &existing),
               HasSubstr("osProfile.computerName"));
   EXPECT_EQ(refusal(body(R"({"uefiSettings":{"secureBootEnabled":true}})"), &existing), "accepted");
@@ -242,13 +248,52 @@ TEST(VirtualMachine, TakesBackWhatAzSendsAfterItsGet) {
   back.as_object()["properties"].as_object()["securityProfile"].as_object()["uefiSettings"] =
       json::Object{{"secureBootEnabled", true}};
   EXPECT_EQ(refusal(back, &existing), "accepted");
-  EXPECT_THAT(refusal(recorded("az-vm-update-secure-boot-off.json", "PUT").at(0), &existing),
-              HasSubstr("PropertyChangeNotAllowed"));
+  const auto without_secure_boot =
+      desired_from_put(recorded("az-vm-update-secure-boot-off.json", "PUT").at(0), kId, &existing);
+  ASSERT_TRUE(without_secure_boot) << without_secure_boot.error().message;
+  EXPECT_EQ(security_of(*without_secure_boot), (SecurityProfile{SecurityType::trusted_launch, false, true}));
   json::Value resize = recorded("az-vm-resize.json", "PUT").at(0);
   resize.as_object()["properties"].as_object().erase("securityProfile");
   const auto resized = desired_from_put(resize, kId, &existing);
   ASSERT_TRUE(resized) << resized.error().message;
   EXPECT_EQ(spec_of(*resized).value().size, "Standard_D4s_v5");
+}
+
+TEST(VirtualMachine, APasswordIsTakenOutBeforeAnythingIsStored) {
+  json::Object desired =
+      made(body("", R"(,"osProfile":{"adminUsername":"ops","adminPassword":"Correct-horse-1"})"));
+  EXPECT_EQ(take_password(desired), "Correct-horse-1");
+  EXPECT_EQ(json::serialize(desired).find("Correct-horse-1"), std::string::npos);
+  EXPECT_EQ(take_password(desired), "");
+  EXPECT_FALSE(spec_of(desired)->password_authentication);
+  set_password_hash(desired, "$y$hash");
+  EXPECT_EQ(password_hash_of(desired), "$y$hash");
+  EXPECT_EQ(spec_of(desired)->admin_password_hash, "$y$hash");
+  EXPECT_TRUE(spec_of(desired)->password_authentication);
+  // az leaves the password out of what it sends back.
+  const auto updated = desired_from_put(body(), kId, &desired);
+  ASSERT_TRUE(updated) << updated.error().message;
+  EXPECT_EQ(password_hash_of(*updated), "$y$hash");
+  const std::string answer = json::serialize(resource_json(
+      desired, {kId, VmId::random(), *parse_time("2026-11-21T20:44:45Z"), "Succeeded", "\"1\"", "1.0.0"}));
+  EXPECT_EQ(answer.find("hash"), std::string::npos) << answer;
+}
+
+TEST(VirtualMachine, HasOnePrimaryInterface) {
+  const auto with = [](std::string_view interfaces) {
+    return body("", R"(,"networkProfile":{"networkInterfaces":)" + std::string(interfaces) + "}");
+  };
+  const VmSpec spec = spec_of(made(with(R"([{"id":"/a","properties":{"deleteOption":null}}])"))).value();
+  ASSERT_TRUE(spec.interfaces);
+  EXPECT_EQ(*spec.interfaces, (std::vector<InterfaceReference>{{"/a", true}}));
+  EXPECT_THAT(refusal(with(R"([{"id":"/a"},{"id":"/b"}])")),
+              HasSubstr("VirtualMachineMustHaveOneNetworkInterfaceAsPrimary"));
+  EXPECT_THAT(refusal(with(R"([{"id":"/a","properties":{"primary":true}},{"id":"/A"}])")),
+              HasSubstr("given twice"));
+  EXPECT_EQ(refusal(with(R"([{"id":"/a","properties":{"primary":true}},{"id":"/b"}])")), "accepted");
+  EXPECT_FALSE(spec_of(made(body()))->interfaces);
+  const json::Object existing = made(with(R"([{"id":"/a"}])"));
+  EXPECT_TRUE(spec_of(desired_from_put(body(), kId, &existing).value())->interfaces) << "left out, kept";
 }
 
 TEST(VirtualMachine, AnswersWithoutWhatIsWriteOnly) {

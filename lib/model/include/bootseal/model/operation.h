@@ -24,7 +24,8 @@ enum class OperationKind : std::uint8_t {
   restart,
   attest,
   reset_guest_state,
-  remove_group
+  remove_group,
+  run_command
 };
 std::string_view to_string(OperationKind kind);  // "start"
 

@@ -2,7 +2,8 @@
 // to, and what they get to see.
 //
 // A *desired* object is the resource as it is stored: conformed to the schema, with every default filled in,
-// with the write-only members (customData) still in it. It changes only through the functions here.
+// with the write-only members (customData, adminPasswordHash) still in it. It changes only through the
+// functions here.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,13 @@ struct ImageReference {
   [[nodiscard]] std::string describe() const;
 };
 
+// A network interface of a VM.
+struct InterfaceReference {
+  std::string id;
+  bool primary = true;
+  bool operator==(const InterfaceReference&) const = default;
+};
+
 // The typed view of a desired object.
 struct VmSpec {
   std::string size;
@@ -55,16 +63,25 @@ struct VmSpec {
   std::string admin_username;
   std::vector<std::string> ssh_keys;  // one line each
   std::string custom_data;            // decoded: cloud-init user data as text, may be empty
+  std::string admin_password_hash;    // crypt(3); empty = no password
+  bool password_authentication = false;
+  std::optional<std::vector<InterfaceReference>> interfaces;  // nullopt = never said anything about
 };
 
 SchemaRef virtual_machine_schema();
 SchemaRef virtual_machine_update_schema();
 
 // PUT. `existing` is the desired object of a VM that is there already: what the body leaves out (image,
-// custom data, keys) stays, and what cannot change is refused with 409 PropertyChangeNotAllowed. Without
-// securityProfile a new VM gets Trusted Launch with both features.
+// custom data, keys, interfaces) stays, and what cannot change is refused with 409 PropertyChangeNotAllowed.
+// Without securityProfile a new VM gets Trusted Launch with both features. The result still holds
+// osProfile.adminPassword when the body does: it is for take_password() before anything is stored.
 ArmResult<json::Object> desired_from_put(const json::Value& body, const ResourceId& id,
                                          const json::Object* existing);
+// Takes osProfile.adminPassword out of what desired_from_put() made; empty when there is none.
+std::string take_password(json::Object& desired);
+// osProfile.adminPasswordHash, the one form in which a password is stored; empty when there is none.
+std::string password_hash_of(const json::Object& desired);
+void set_password_hash(json::Object& desired, std::string hash);
 // PATCH: tags (replaced as a whole), hardwareProfile, securityProfile, identity and diagnosticsProfile.
 ArmResult<json::Object> desired_from_patch(const json::Value& body, const ResourceId& id,
                                            const json::Object& existing);
