@@ -25,8 +25,14 @@ constexpr mode_t kLogMode = 0600;
 // Lines of text on standard error, which is the log once there is one.
 std::string log_prefix = "swtpm: ";
 
+// A log that takes nothing (a full disk, a pipe without a reader) must not stop a TPM: the words are lost
+// then.
+void put(std::string_view text) {
+  static_cast<void>(write_all(STDERR_FILENO, as_bytes(text)));
+}
+
 void say(std::string_view line) {
-  fmt::print(stderr, "{}{}\n", log_prefix, line);
+  put(fmt::format("{}{}\n", log_prefix, line));
 }
 
 // Returns its level.
@@ -188,8 +194,8 @@ int run(std::vector<std::string> arguments) {
     return EXIT_FAILURE;
   }
   if (type != "socket" && type != "chardev") {
-    if (!type.empty()) fmt::print(stderr, "Unsupported TPM interface type '{}'.\n", type);
-    fmt::print(stderr, kUsage, program);
+    if (!type.empty()) put(fmt::format("Unsupported TPM interface type '{}'.\n", type));
+    put(fmt::format(kUsage, program));
     return EXIT_FAILURE;
   }
   const Interface interface = type == "socket" ? Interface::socket : Interface::chardev;
@@ -199,7 +205,7 @@ int run(std::vector<std::string> arguments) {
     return EXIT_SUCCESS;
   }
   if (line && line->wrong_usage) {
-    fmt::print(stderr, "{}", usage(interface, program));
+    put(usage(interface, program));
     return EXIT_FAILURE;
   }
   const Status outcome = line ? serve(*line) : Status(tl::unexpected(line.error()));
