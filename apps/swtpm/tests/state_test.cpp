@@ -1,10 +1,14 @@
 // What bootseal-swtpm does with its state: kept through kills, refused when it is not the right one, taken
 // over from swtpm on request.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 
+#include "bootseal/json/json.h"
 #include "vtpm_process.h"
 
 namespace bootseal::swtpm {
@@ -77,6 +81,55 @@ TEST(State, KeepsEachAcknowledgedIncrementThroughKills) {
       ++acknowledged;
     }
     process.kill(SIGKILL);
+  }
+}
+
+// The client does not sleep between the answer and the look, so that it is there first.
+TEST(State, RemembersEachGenerationBeforeItsAnswer) {
+  const TemporaryFolder folder;
+  const auto state = make_folder_in(folder, "state");
+  make_counter(kOurs, state, 1);
+  VtpmProcess process(kOurs, state);
+  Session session(process);
+  ASSERT_EQ(session.control.init(), 0U);
+  ASSERT_TRUE(session.client.startup());
+  const auto generation = [&] {
+    const Bytes text = read_file(state / ".bootseal-swtpm", 4096).value();
+    const json::Value document = json::parse(as_text(text)).value();
+    return json::Reader::object(document, "it").value().unsigned_integer("generation").value();
+  };
+  // TPM2_NV_Increment with an empty password.
+  const Bytes increment = from_hex("80020000001f00000134015000110150001100000009400000090000000000").value();
+  std::uint64_t before = generation();
+  for (int i = 0; i < 300; ++i) {
+    session.data.send(increment);
+    std::array<std::byte, 64> answer{};
+    while (::recv(session.data.fd(), answer.data(), answer.size(), MSG_DONTWAIT) < 0) {
+    }
+    const std::uint64_t after = generation();
+    ASSERT_EQ(load_be32(answer, 6), 0U);
+    ASSERT_EQ(after, before + 1) << "answer " << i;
+    before = after;
+  }
+}
+
+TEST(State, IsServedOnWhenTheLogTakesNothing) {
+  const TemporaryFolder folder;
+  const auto fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  UniqueFd reader(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  for (const std::string& log : {std::string("/dev/full"), fifo.native()}) {
+    const auto state = make_folder_in(folder, log == "/dev/full" ? "full" : "pipe");
+    VtpmProcess process(kOurs, state, {"--log", "file=" + log});
+    Session session(process);
+    ASSERT_EQ(session.control.init(), 0U);
+    ASSERT_TRUE(session.client.startup());
+    ASSERT_EQ(session.control.call(0x0E, {}, 1).at(0), 0U);
+    if (log != "/dev/full") reader.reset();
+    std::filesystem::rename(state / "tpm2-00.permall", folder / "elsewhere");
+    EXPECT_EQ(session.control.init(), kRefused) << "with words that nobody reads";
+    std::filesystem::rename(folder / "elsewhere", state / "tpm2-00.permall");
+    EXPECT_EQ(session.control.init(), 0U);
   }
 }
 

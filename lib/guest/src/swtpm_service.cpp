@@ -79,20 +79,26 @@ void SwtpmService::finish() {
   if (control_) static_cast<void>(control_->connection.send_pending());
 }
 
-// The generation, in the file beside the state: written after each commit, made durable a few times a second
-// at most, and at the end.
-void SwtpmService::remember(bool at_once) {
-  if (options_.store == nullptr || !keeper_.has_state() || keeper_.generation() == remembered_) return;
-  const auto say_failure = [this](const Status& done) {
-    if (!done) options_.say(done.error().describe());
-  };
-  if (noted_ != keeper_.generation()) say_failure(options_.store->note(keeper_.generation()));
+// The generation, in the file beside the state: written after each commit, before its answer goes out; made
+// durable a few times a second at most, and at the end.
+bool SwtpmService::is_to_be_remembered() const {
+  return options_.store != nullptr && keeper_.has_state() && keeper_.generation() != remembered_;
+}
+
+void SwtpmService::note_generation() {
+  if (!is_to_be_remembered() || noted_ == keeper_.generation()) return;
   noted_ = keeper_.generation();
+  if (const Status done = options_.store->note(noted_); !done) options_.say(done.error().describe());
+}
+
+void SwtpmService::remember(bool at_once) {
+  if (!is_to_be_remembered()) return;
+  note_generation();
   const Time now = std::chrono::steady_clock::now();
   if (!at_once && now < last_remembered_ + kRememberInterval) return;
   remembered_ = keeper_.generation();
   last_remembered_ = now;
-  say_failure(options_.store->remember(remembered_));
+  if (const Status done = options_.store->remember(remembered_); !done) options_.say(done.error().describe());
 }
 
 Status SwtpmService::wait() {
@@ -130,6 +136,7 @@ void SwtpmService::serve_data() {
   if (data_->session.waiting())
     data_->session.give_up_if_late(std::chrono::steady_clock::now(), connection.output());
   answered = !connection.output().empty();
+  note_generation();  // a kill after the answer must find it remembered
   if (alive) alive = connection.send_pending();
   if (alive && answered && !options_.keep_connection && connection.output().empty()) alive = false;
   if (alive) return;
@@ -146,6 +153,7 @@ void SwtpmService::serve_control() {
     if (alive)
       control_->session.receive(received->data, std::move(received->fd), control_->connection.output());
   }
+  note_generation();
   if (alive) alive = control_->connection.send_pending();
   if (alive) return;
   control_.reset();

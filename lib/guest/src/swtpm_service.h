@@ -41,6 +41,8 @@ class SwtpmService final : private TpmControlHost {
   void attach_data(UniqueFd fd);
   void attach_control(UniqueFd fd);
   void finish();
+  [[nodiscard]] bool is_to_be_remembered() const;
+  void note_generation();
   void remember(bool at_once);
   TpmResult open_state(SwtpmStore::WhenMissing when_missing);
   TpmResult load_volatile();
