@@ -5,12 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <boost/json/object.hpp>
+#include <algorithm>
 #include <cerrno>
 
 #include "bootseal/crypto/aead.h"
 #include "bootseal/crypto/digest.h"
-#include "bootseal/json/json.h"
 #include "bootseal/vmgs/store.h"
 #include "swtpm_volatile.h"
 
@@ -20,17 +19,20 @@ namespace {
 constexpr std::string_view kSealLabel = "bootseal-swtpm guest state 1";
 // What stands for the user's key when there is none. Anybody can know it.
 constexpr std::string_view kNoKey = "bootseal-swtpm: no key was given";
-constexpr std::size_t kMaximumMemorySize = 4096;
-constexpr std::size_t kMemorySize = 128;  // as it is written
-constexpr mode_t kLockMode = 0660;        // as swtpm's
+constexpr mode_t kLockMode = 0660;  // as swtpm's
 
-tl::unexpected<Error> missing(const SwtpmLocation& location) {
+constexpr int kAttempts = 8;  // while somebody else puts another file in the place
+
+// `remembered`: by the file beside it; else by this process, which had it open.
+tl::unexpected<Error> missing(const SwtpmLocation& location, bool remembered) {
+  const std::string memory = remembered ? location.memory_file().native() : "";
   return fail(
       ErrorCode::guest_state_missing,
-      fmt::format("TPM state file {} is gone: there was a TPM here ({} remembers it). Put the file back "
-                  "from where it was moved to or from a backup. To make a new TPM knowingly (what is "
-                  "sealed to the old one is lost), remove {} or run `bootseal-swtpm-setup --overwrite`",
-                  location.file.native(), location.memory_file().native(), location.memory_file().native()));
+      fmt::format("TPM state file {} is gone: there was a TPM here ({}). Put the file back from where it was "
+                  "moved to or from a backup. To make a new TPM knowingly (what is sealed to the old one is "
+                  "lost), {} or run `bootseal-swtpm-setup --overwrite`",
+                  location.file.native(), remembered ? memory + " remembers it" : "this process served it",
+                  remembered ? "remove " + memory : "start bootseal-swtpm again"));
 }
 
 tl::unexpected<Error> of_swtpm(const SwtpmLocation& location) {
@@ -73,6 +75,19 @@ Status lock_whole(int fd, const std::filesystem::path& state) {
       fmt::format("the TPM state {} is in use by another process; end that one first", state.native()));
 }
 
+// Whether the path still names the file that is open.
+bool names(const std::filesystem::path& path, int fd) {
+  struct stat opened {};
+  struct stat now {};
+  return ::fstat(fd, &opened) == 0 && ::stat(path.c_str(), &now) == 0 && opened.st_dev == now.st_dev &&
+         opened.st_ino == now.st_ino;
+}
+
+tl::unexpected<Error> always_replaced(const std::filesystem::path& path) {
+  return fail(ErrorCode::conflict,
+              fmt::format("{} is replaced again and again; end what replaces it first", path.native()));
+}
+
 Status set_mode(int fd, mode_t mode) {
   if (::fchmod(fd, mode) != 0) return fail_errno(errno, "setting the mode of the TPM state file");
   return {};
@@ -90,8 +105,28 @@ SwtpmStore::SwtpmStore(SwtpmLocation location, const crypto::Secret* key)
   crypto::wipe(derived);
 }
 
+// A lock on what a path names counts only when the path still names it afterwards.
 Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
-  BOOTSEAL_TRY_STATUS(lock());
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    forget_opened();
+    BOOTSEAL_TRY_STATUS(lock());
+    auto state = open_what_is_there(when_missing);
+    if (state && !is_current()) continue;
+    served_ = served_ || state.has_value();
+    return state;
+  }
+  return always_replaced(location_.file);
+}
+
+// The folder may be another one than it was.
+void SwtpmStore::forget_opened() {
+  vm_.reset();
+  opened_.reset();
+  memory_.reset();
+  remembered_.reset();
+}
+
+Result<std::unique_ptr<GuestState>> SwtpmStore::open_what_is_there(WhenMissing when_missing) {
   BOOTSEAL_TRY(const std::optional<Memory> memory, read_memory());
   UniqueFd fd(::open(location_.file.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd.valid() && errno != ENOENT)
@@ -103,11 +138,14 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
   if (found == SwtpmContent::foreign) return of_swtpm(location_);
   if (found == SwtpmContent::nothing) {
     BOOTSEAL_TRY_STATUS(check_family());
-    if (memory && when_missing != WhenMissing::make_for) return missing(location_);
+    if ((memory || served_) && when_missing != WhenMissing::make_for)
+      return missing(location_, memory.has_value());
     if (when_missing == WhenMissing::refuse) {
       return fail(ErrorCode::not_found, fmt::format("there is no TPM state at {}", location_.file.native()));
     }
-    return make(memory ? memory->vm : VmId::random(), memory ? memory->generation : Generation{});
+    const bool first = when_missing == WhenMissing::make;
+    const Generation after = first ? Generation{} : kNewSwtpmState;
+    return make(memory ? memory->vm : VmId::random(), memory ? std::max(memory->generation, after) : after);
   }
   BOOTSEAL_TRY(const VmId vm, GuestState::named_vm(fd, wording_));
   if (memory && memory->vm != vm) {
@@ -119,6 +157,7 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
                     location_.memory_file().native()));
   }
   UniqueFd path(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
+  if (path.valid() && !names(location_.file, fd.get())) path.reset();  // open() tries again
   auto state =
       GuestState::open(std::move(fd), vm, seal_key_, memory ? memory->generation : Generation{}, wording_);
   if (!state && state.error().code == ErrorCode::guest_state_wrong_key && memory && memory->key_bits &&
@@ -141,28 +180,41 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::open(WhenMissing when_missing) {
   return state;
 }
 
+// Without a directory's lock file the state's own file is the lock, made empty where there is none.
+Result<SwtpmStore::Place> SwtpmStore::take_place() {
+  if (location_.in_directory) return Place{};
+  const std::filesystem::path& path = location_.file;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, location_.mode));
+    const bool made = fd.valid();
+    if (!made && errno == EEXIST) fd.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!fd.valid() && errno == ENOENT && std::filesystem::exists(path.parent_path())) continue;
+    if (!fd.valid()) return fail_errno(errno, fmt::format("opening the TPM state file {}", path.native()));
+    BOOTSEAL_TRY_STATUS(lock_whole(fd.get(), path));
+    if (names(path, fd.get())) return Place{std::move(fd), made};
+  }
+  return always_replaced(path);
+}
+
 // Beside its place and then renamed, so that no half-made state is ever found; an empty file that a file://
 // URI names is filled in place, since it may be all that we may write.
 Result<std::unique_ptr<GuestState>> SwtpmStore::make(const VmId& vm, Generation after,
                                                      const std::function<Status(GuestState&)>& fill) {
-  const bool in_place = !location_.in_directory && !fill && std::filesystem::exists(location_.file);
+  BOOTSEAL_TRY(Place place, take_place());
+  struct stat status {};
+  if (place.fd.valid() && !fill && (::fstat(place.fd.get(), &status) != 0 || status.st_size != 0)) {
+    return fail(
+        ErrorCode::conflict,
+        fmt::format("another process has just made the TPM state {}; start again", location_.file.native()));
+  }
+  const bool in_place = place.fd.valid() && !place.made && !fill;
   const std::filesystem::path path =
       in_place ? location_.file : std::filesystem::path(location_.file.native() + ".new");
-  if (!in_place) ::unlink(path.c_str());  // of an earlier attempt that was killed
-  BOOTSEAL_TRY(UniqueFd fd, open_file(path, O_RDWR | O_CREAT | (in_place ? 0 : O_EXCL), location_.mode));
-  if (!in_place) BOOTSEAL_TRY_STATUS(set_mode(fd.get(), location_.mode));
-  auto state = GuestState::format(std::move(fd), vm, seal_key_, after, wording_);
-  if (state && fill) {
-    if (const Status filled = fill(**state); !filled) state = tl::unexpected(filled.error());
-  }
+  auto state = make_at(path, in_place ? std::move(place.fd) : UniqueFd(), vm, after, fill);
   if (!state) {
     if (!in_place) ::unlink(path.c_str());
+    if (place.made) ::unlink(location_.file.c_str());
     return state;
-  }
-  if (!in_place) {
-    if (::rename(path.c_str(), location_.file.c_str()) != 0)
-      return fail_errno(errno, fmt::format("renaming {} to {}", path.native(), location_.file.native()));
-    BOOTSEAL_TRY_STATUS(sync_folder(location_.file.parent_path()));
   }
   vm_ = vm;
   opened_.reset(::open(location_.file.c_str(), O_PATH | O_CLOEXEC));
@@ -172,92 +224,51 @@ Result<std::unique_ptr<GuestState>> SwtpmStore::make(const VmId& vm, Generation 
   return state;
 }
 
+// In `empty`, or when there is none in a new file at `path`, which is renamed.
+Result<std::unique_ptr<GuestState>> SwtpmStore::make_at(const std::filesystem::path& path, UniqueFd empty,
+                                                        const VmId& vm, Generation after,
+                                                        const std::function<Status(GuestState&)>& fill) {
+  const bool in_place = empty.valid();
+  if (!in_place) {
+    ::unlink(path.c_str());  // of an earlier attempt that was killed
+    BOOTSEAL_TRY(empty, open_file(path, O_RDWR | O_CREAT | O_EXCL, location_.mode));
+    BOOTSEAL_TRY_STATUS(set_mode(empty.get(), location_.mode));
+  }
+  BOOTSEAL_TRY(auto state, GuestState::format(std::move(empty), vm, seal_key_, after, wording_));
+  if (fill) BOOTSEAL_TRY_STATUS(fill(*state));
+  if (in_place) return state;
+  if (::rename(path.c_str(), location_.file.c_str()) != 0)
+    return fail_errno(errno, fmt::format("renaming {} to {}", path.native(), location_.file.native()));
+  BOOTSEAL_TRY_STATUS(sync_folder(location_.file.parent_path()));
+  return state;
+}
+
 bool SwtpmStore::is_current() const {
-  struct stat opened {};
-  struct stat now {};
-  return opened_.valid() && ::fstat(opened_.get(), &opened) == 0 &&
-         ::stat(location_.file.c_str(), &now) == 0 && opened.st_dev == now.st_dev &&
-         opened.st_ino == now.st_ino;
+  return opened_.valid() && names(location_.file, opened_.get());
+}
+
+Status SwtpmStore::check_current() const {
+  if (is_current()) return {};
+  return fail(
+      ErrorCode::guest_state_missing,
+      fmt::format("TPM state file {} was removed or replaced while its TPM was running, so what changes "
+                  "from here on would be lost; put the file back, then start the TPM again",
+                  location_.file.native()));
 }
 
 // swtpm's own lock, so that the two programs keep each other out of a directory as well.
 Status SwtpmStore::lock() {
-  if (!location_.in_directory || lock_.valid()) return {};
+  if (!location_.in_directory) return {};
   const std::filesystem::path path = location_.lock_file();
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kLockMode));
-  if (!fd.valid()) return fail_errno(errno, fmt::format("opening the lock file {}", path.native()));
-  BOOTSEAL_TRY_STATUS(lock_whole(fd.get(), location_.file));
-  lock_ = std::move(fd);
-  return {};
-}
-
-Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
-  if (!location_.in_directory) return std::nullopt;
-  const std::filesystem::path path = location_.memory_file();
-  Result<Bytes> text = read_file(path, kMaximumMemorySize);
-  if (!text && text.error().code == ErrorCode::not_found) return std::nullopt;
-  if (!text) return tl::unexpected(text.error());
-  const auto parse = [&]() -> Result<Memory> {
-    BOOTSEAL_TRY(const json::Value document, json::parse(as_text(*text)));
-    BOOTSEAL_TRY(json::Reader reader, json::Reader::object(document, "it"));
-    BOOTSEAL_TRY(const std::string id, reader.string("tpm"));
-    BOOTSEAL_TRY(const VmId vm, VmId::parse(id));
-    BOOTSEAL_TRY(const std::uint64_t generation, reader.unsigned_integer("generation"));
-    std::optional<std::uint64_t> bits;
-    if (reader.has("keyBits")) {
-      BOOTSEAL_TRY(bits, reader.unsigned_integer("keyBits"));
-    }
-    return Memory{vm, Generation{generation}, bits};
-  };
-  Result<Memory> memory = parse();
-  if (!memory) {
-    return fail(
-        ErrorCode::guest_state_damaged,
-        fmt::format("{} does not say which TPM was here ({}); put it back from a backup, or remove it "
-                    "to take the state file as it is",
-                    path.native(), memory.error().describe()));
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (lock_.valid() && names(path, lock_.get())) return {};
+    lock_.reset();
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kLockMode));
+    if (!fd.valid()) return fail_errno(errno, fmt::format("opening the lock file {}", path.native()));
+    BOOTSEAL_TRY_STATUS(lock_whole(fd.get(), location_.file));
+    lock_ = std::move(fd);
   }
-  return *memory;
-}
-
-std::string SwtpmStore::memory_text(Generation generation) const {
-  std::string text =
-      json::serialize({{"tpm", vm_->to_string()}, {"generation", generation.value}, {"keyBits", key_bits()}});
-  text.resize(kMemorySize - 1, ' ');
-  return text + "\n";
-}
-
-// All in one sector, so that a power cut leaves the old text or the new one.
-bool SwtpmStore::write_memory_in_place(Generation generation) {
-  if (!memory_.valid())
-    memory_.reset(::open(location_.memory_file().c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-  struct stat status {};
-  const std::string text = memory_text(generation);
-  if (memory_.valid() && ::fstat(memory_.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-      status.st_nlink == 1 && status.st_size == static_cast<off_t>(text.size()) &&
-      write_all_at(memory_.get(), as_bytes(text), 0))
-    return true;
-  memory_.reset();
-  return false;
-}
-
-Status SwtpmStore::note(Generation generation) {
-  if (!location_.in_directory || !vm_ || remembered_ == generation) return {};
-  if (write_memory_in_place(generation)) return {};
-  return remember(generation);
-}
-
-Status SwtpmStore::remember(Generation generation) {
-  if (!location_.in_directory || !vm_ || remembered_ == generation) return {};
-  if (write_memory_in_place(generation)) {
-    if (::fdatasync(memory_.get()) != 0)
-      return fail_errno(errno, fmt::format("flushing {}", location_.memory_file().native()));
-  } else {
-    BOOTSEAL_TRY_STATUS(
-        replace_file(location_.memory_file(), as_bytes(memory_text(generation)), location_.mode));
-  }
-  remembered_ = generation;
-  return {};
+  return always_replaced(path);
 }
 
 std::uint64_t SwtpmStore::key_bits() const {
@@ -306,26 +317,18 @@ Status SwtpmStore::remove_volatile() {
   return {};
 }
 
+// The new state goes on where the memory's count is, under the TPM id that it names: from the rename on the
+// memory fits the new state as it fitted the old one. What belongs to the old TPM goes afterwards, since
+// nothing takes it for the new one's.
 Status SwtpmStore::replace_all(const std::function<Status(GuestState&)>& fill) {
+  forget_opened();
   BOOTSEAL_TRY_STATUS(lock());
-  // Without a directory's lock file the state's own lock says whether it is in use.
-  UniqueFd present;
-  if (!location_.in_directory) {
-    present.reset(::open(location_.file.c_str(), O_RDWR | O_CLOEXEC));
-    if (present.valid()) BOOTSEAL_TRY_STATUS(lock_whole(present.get(), location_.file));
-  }
-  // What belongs to the TPM before goes just before the new state comes: whatever stops this in between
-  // leaves a state that opens.
-  const auto fill_and_clear = [&](GuestState& state) -> Status {
-    BOOTSEAL_TRY_STATUS(fill(state));
-    BOOTSEAL_TRY_STATUS(remove_volatile());
-    BOOTSEAL_TRY_STATUS(remove_other_family());
-    if (location_.in_directory && ::unlink(location_.memory_file().c_str()) != 0 && errno != ENOENT)
-      return fail_errno(errno, fmt::format("removing {}", location_.memory_file().native()));
-    return {};
-  };
-  BOOTSEAL_TRY_STATUS(make(VmId::random(), Generation{}, fill_and_clear));
-  return {};
+  const auto memory = read_memory();  // one that cannot be read is written anew
+  const std::optional<Memory> before = memory ? *memory : std::nullopt;
+  BOOTSEAL_TRY_STATUS(
+      make(before ? before->vm : VmId::random(), before ? before->generation : Generation{}, fill));
+  BOOTSEAL_TRY_STATUS(remove_volatile());
+  return remove_other_family();
 }
 
 // The files of swtpm's that ours do not replace: saved states, and those of the other family.

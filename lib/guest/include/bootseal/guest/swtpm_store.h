@@ -47,6 +47,10 @@ enum class SwtpmContent : std::uint8_t { nothing, ours, foreign };
 
 struct BareStates;
 
+// The generation of a state that was made where nothing says that there ever was a TPM, and that has taken no
+// TPM yet. A new TPM is made in such a state only: any other that holds none is one whose TPM did not come.
+inline constexpr Generation kNewSwtpmState{1};
+
 class SwtpmStore {
  public:
   // `key` is the user's, 16 or 32 bytes; without one the state is sealed under a key that anybody can know
@@ -58,19 +62,24 @@ class SwtpmStore {
   enum class WhenMissing : std::uint8_t {
     refuse,
     make,      // a new state where there never was one; where there was one that is gone, refuse
-    make_for,  // the same for a state that is about to be put in: also where there was one
+    make_for,  // the same for a state that is about to be put in: also where there was one. Its generation is
+               // above kNewSwtpmState
   };
   // Locks and opens the state, and remembers its generation. Errors: those of GuestState::open;
   // invalid_argument instead of guest_state_wrong_key when it is known to want a key of another size;
-  // guest_state_missing when there was a state and its file is gone; unsupported when the file is swtpm's own
+  // guest_state_missing when there was a state (the memory file tells, or this object had it open) and its
+  // file is gone; unsupported when the file is swtpm's own
   // (import it) or there is a TPM of the other family; not_found for a missing directory; conflict when
   // another process has it.
   Result<std::unique_ptr<GuestState>> open(WhenMissing when_missing);
   // Makes a new state and puts it in the place of whatever is there (of either family), once `fill` has
-  // succeeded; else nothing has changed. Volatile state goes. Errors: conflict, io_error, those of `fill`.
+  // succeeded. Volatile state and the other family's files go last. After an error the old state is there
+  // unchanged, or the new one whole. Errors: conflict, io_error, those of `fill`.
   Status replace_all(const std::function<Status(GuestState&)>& fill);
   // Whether the file is still the one that was opened last.
   [[nodiscard]] bool is_current() const;
+  // The same in words, for each commit: guest_state_missing.
+  [[nodiscard]] Status check_current() const;
 
   // Remembers the generation beside the file, so that an older copy of the file alone is recognised. In a
   // directory, after open(). Errors: io_error.
@@ -117,10 +126,21 @@ class SwtpmStore {
   [[nodiscard]] std::string memory_text(Generation generation) const;
   // False when the file is not there as we write it: it has to be made.
   bool write_memory_in_place(Generation generation);
+  // The locked file of a file:// URI; nothing in a directory, where lock() is enough.
+  struct Place {
+    UniqueFd fd;
+    bool made = false;  // by us, and empty
+  };
+  Result<Place> take_place();
+  void forget_opened();
+  Result<std::unique_ptr<GuestState>> open_what_is_there(WhenMissing when_missing);
   Status lock();
   // `fill` runs before the new state takes the file's name; an error of it leaves all as it was.
   Result<std::unique_ptr<GuestState>> make(const VmId& vm, Generation after,
                                            const std::function<Status(GuestState&)>& fill = {});
+  Result<std::unique_ptr<GuestState>> make_at(const std::filesystem::path& path, UniqueFd empty,
+                                              const VmId& vm, Generation after,
+                                              const std::function<Status(GuestState&)>& fill);
   Status replace_by(const BareStates& states);
   [[nodiscard]] Status check_family() const;
   Status remove_other_family();
@@ -136,6 +156,7 @@ class SwtpmStore {
   UniqueFd opened_;  // O_PATH of the state's file
   UniqueFd memory_;  // the memory file, once it was written in place
   std::optional<Generation> remembered_;
+  bool served_ = false;  // a state was open here before
 };
 
 }  // namespace bootseal::guest
