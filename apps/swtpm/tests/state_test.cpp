@@ -181,6 +181,139 @@ TEST(State, RefusesAnOlderCopyAnotherTpmsFileAndAMissingFile) {
   EXPECT_EQ(result, 0U) << "on the owner's explicit word: " << words;
 }
 
+// A TPM with a counter, and what a migration takes from it.
+struct Migrating {
+  Bytes permanent, volatile_state;
+};
+
+Migrating make_migrating(const std::filesystem::path& folder) {
+  VtpmProcess process(kOurs, folder);
+  Session session(process);
+  EXPECT_EQ(session.control.init(), 0U);
+  EXPECT_TRUE(session.client.startup());
+  EXPECT_TRUE(session.client.nv_define(tpm::kOwner, kCounterIndex, kCounter, 8));
+  EXPECT_TRUE(session.client.nv_increment(kCounterIndex, kCounterIndex));
+  Migrating states{session.control.get_state(1), session.control.get_state(2)};
+  process.kill(SIGTERM);
+  return states;
+}
+
+TEST(State, IsNeverANewTpmAfterAMigrationThatFailedOrWasGivenUp) {
+  const TemporaryFolder folder;
+  const auto state = make_folder_in(folder, "state");
+  const Migrating states = make_migrating(state);
+  const auto file = state / "tpm2-00.permall";
+  std::filesystem::remove(file);
+  Bytes damaged = states.permanent;
+  std::fill(damaged.end() - 40, damaged.end(), std::byte{0});
+  const auto try_with = [&](std::uint32_t kind, const Bytes& blob, bool taken, bool init) {
+    VtpmProcess process(kOurs, state);
+    test::ControlClient control(process.control());
+    EXPECT_EQ(control.set_state(kind, blob) == 0, taken) << process.output();
+    if (init) {
+      EXPECT_EQ(control.init(), kRefused);
+      EXPECT_EQ(control.init(), kRefused) << "the second time too";
+    }
+    process.kill(SIGTERM);
+    EXPECT_FALSE(std::filesystem::exists(file));
+  };
+  try_with(2, states.volatile_state, false, true);
+  try_with(1, damaged, false, true);
+  try_with(1, damaged, false, false);
+  try_with(1, states.permanent, true, false);
+  const auto [result, words] = open_state(state);
+  EXPECT_EQ(result, kRefused);
+  EXPECT_THAT(words, HasSubstr("is gone: there was a TPM here"));
+  VtpmProcess process(kOurs, state);
+  Session session(process);
+  ASSERT_EQ(session.control.set_state(1, states.permanent), 0U);
+  ASSERT_EQ(session.control.set_state(2, states.volatile_state), 0U);
+  ASSERT_EQ(session.control.init(), 0U) << process.output();
+  EXPECT_EQ(counter_of(session.client), 1U) << "a whole migration brings the TPM back";
+}
+
+TEST(State, IsThatOfTheFolderThatIsThereAtInit) {
+  const TemporaryFolder folder;
+  const auto a = make_folder_in(folder, "a");
+  const auto b = make_folder_in(folder, "b");
+  make_counter(kOurs, a, 1);
+  make_counter(kOurs, b, 2);
+  const auto id_in = [](const std::filesystem::path& place) {
+    return std::string(as_text(read_file(place / ".bootseal-swtpm", 4096).value()).substr(0, 46));
+  };
+  const std::string id_of_a = id_in(a);
+  const std::string id_of_b = id_in(b);
+  VtpmProcess process(kOurs, a);
+  Session session(process);
+  ASSERT_EQ(session.control.init(), 0U);
+  ASSERT_TRUE(session.client.startup());
+  const auto stop = [&] { ASSERT_EQ(session.control.call(0x0E, {}, 1).at(0), 0U); };
+  stop();
+  std::filesystem::rename(a, folder / "moved");
+  std::filesystem::rename(b, a);
+  ASSERT_EQ(session.control.init(), 0U) << process.output();
+  ASSERT_TRUE(session.client.startup());
+  EXPECT_EQ(counter_of(session.client), 2U);
+  ASSERT_TRUE(session.client.nv_increment(kCounterIndex, kCounterIndex));
+  stop();
+  EXPECT_EQ(id_in(a), id_of_b);
+  EXPECT_EQ(id_in(folder / "moved"), id_of_a) << "the folder that was moved away is left alone";
+  EXPECT_EQ(open_state(a).first, 9U) << "the folder that came is locked";
+  EXPECT_EQ(open_state(folder / "moved").first, 0U) << "and the one that went is not";
+  std::filesystem::rename(a, folder / "moved too");
+  std::filesystem::create_directory(a);
+  EXPECT_EQ(session.control.init(), kRefused);
+  EXPECT_THAT(process.output(), HasSubstr("this process served it"));
+  EXPECT_FALSE(std::filesystem::exists(a / "tpm2-00.permall")) << "no new TPM was made";
+}
+
+TEST(State, AcknowledgesNothingOnceItsFileIsGoneOrReplaced) {
+  const TemporaryFolder folder;
+  for (const bool replaced : {false, true}) {
+    const auto state = make_folder_in(folder, replaced ? "replaced" : "gone");
+    make_counter(kOurs, state, 1);
+    VtpmProcess process(kOurs, state);
+    Session session(process);
+    ASSERT_EQ(session.control.init(), 0U);
+    ASSERT_TRUE(session.client.startup());
+    const auto file = state / "tpm2-00.permall";
+    if (replaced) std::filesystem::copy_file(file, folder / "copy");
+    std::filesystem::rename(replaced ? folder / "copy" : file, replaced ? file : folder / "elsewhere");
+    EXPECT_FALSE(session.client.nv_increment(kCounterIndex, kCounterIndex));
+    EXPECT_FALSE(session.client.nv_increment(kCounterIndex, kCounterIndex));
+    EXPECT_THAT(process.output(), HasSubstr("was removed or replaced while its TPM was running"));
+  }
+}
+
+TEST(State, InOneFileIsMadeByOneOfTwoProcessesThatStartTogether) {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 12; ++round) {
+    const auto file = folder / ("state" + std::to_string(round));
+    const std::vector<std::string> uri{"--tpmstate", "backend-uri=file://" + file.native()};
+    VtpmProcess one(kOurs, folder / "", uri);
+    VtpmProcess two(kOurs, folder / "", uri);
+    Session first(one);
+    Session second(two);
+    const Bytes init = guest::test::control_request(0x02, {0});
+    first.control.socket().send(init);
+    second.control.socket().send(init);
+    const std::uint32_t results[] = {load_be32(first.control.socket().receive(4), 0),
+                                     load_be32(second.control.socket().receive(4), 0)};
+    ASSERT_THAT(results, testing::UnorderedElementsAre(0U, 9U)) << one.output() << two.output();
+    Session& served = results[0] == 0 ? first : second;
+    ASSERT_TRUE(served.client.startup());
+    ASSERT_TRUE(served.client.nv_define(tpm::kOwner, kCounterIndex, kCounter, 8));
+    ASSERT_TRUE(served.client.nv_increment(kCounterIndex, kCounterIndex));
+    one.kill(SIGKILL);
+    two.kill(SIGKILL);
+    VtpmProcess again(kOurs, folder / "", uri);
+    Session session(again);
+    ASSERT_EQ(session.control.init(), 0U) << again.output();
+    ASSERT_TRUE(session.client.startup());
+    EXPECT_EQ(counter_of(session.client), 1U);
+  }
+}
+
 TEST(State, RefusesDamageAndTheWrongKey) {
   const TemporaryFolder folder;
   const auto state = make_folder_in(folder, "state");

@@ -30,6 +30,8 @@ Status StateKeeper::commit(Blob blob, ByteSpan content) {
   if (!state_) return fail(ErrorCode::unavailable, "no guest state is open");
   if (const auto committed = state_->commit(blob, content); !committed)
     return remember_failure(committed.error(), name_of(blob));
+  if (const Status kept = check_ ? check_() : Status(); !kept)
+    return remember_failure(kept.error(), name_of(blob));
   if (blob != Blob::uefi_flash && blob != Blob::description) ++tpm_commits_;
   if (blob == Blob::uefi_flash) ++variable_commits_;
   return {};

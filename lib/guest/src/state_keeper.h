@@ -2,6 +2,7 @@
 // that failed.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -19,6 +20,8 @@ class StateKeeper {
     state_ = std::move(state);
     failure_.reset();
   }
+  // `check` is asked after each commit; what it says fails that commit, and so all that follow.
+  void check_after_commit(std::function<Status()> check) { check_ = std::move(check); }
   [[nodiscard]] bool has_state() const { return state_ != nullptr; }
 
   [[nodiscard]] Result<std::optional<Bytes>> read(Blob blob) {
@@ -44,6 +47,7 @@ class StateKeeper {
   std::uint64_t tpm_commits_ = 0;
   std::uint64_t variable_commits_ = 0;
   std::optional<Error> failure_;
+  std::function<Status()> check_;
 };
 
 }  // namespace bootseal::guest

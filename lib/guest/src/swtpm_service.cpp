@@ -41,6 +41,7 @@ SwtpmService::SwtpmService(SwtpmOptions options)
       engine_(
           keeper_, TpmEngine::WhenMissing::manufacture,
           [this](const std::string& message) { options_.say(message); }, options_.version) {
+  keeper_.check_after_commit([this] { return options_.store->check_current(); });
   engine_.trace(options_.log_level, options_.say);
   if (options_.control_client.valid()) attach_control(std::move(options_.control_client));
   if (options_.data_client.valid()) attach_data(std::move(options_.data_client));
@@ -82,7 +83,8 @@ void SwtpmService::finish() {
 // The generation, in the file beside the state: written after each commit, before its answer goes out; made
 // durable a few times a second at most, and at the end.
 bool SwtpmService::is_to_be_remembered() const {
-  return options_.store != nullptr && keeper_.has_state() && keeper_.generation() != remembered_;
+  return options_.store != nullptr && keeper_.has_state() && !keeper_.failure() &&
+         keeper_.generation() != remembered_;
 }
 
 void SwtpmService::note_generation() {
@@ -115,7 +117,7 @@ Status SwtpmService::wait() {
     polled_.watch(options_.data_listener.get(), true, false);
   }
   std::optional<Time> deadline = data_ ? data_->session.deadline() : std::nullopt;
-  if (keeper_.has_state() && keeper_.generation() != remembered_)
+  if (is_to_be_remembered())
     deadline = std::min(deadline.value_or(Time::max()), last_remembered_ + kRememberInterval);
   return polled_.wait(deadline, "waiting for the TPM's clients");
 }
@@ -216,15 +218,24 @@ TpmResult SwtpmService::say_failure(const Error& error) {
   return error.code == ErrorCode::conflict ? kTpmFail : not_started();
 }
 
+bool SwtpmService::is_open() const {
+  return keeper_.has_state() && !keeper_.failure() && options_.store->is_current();
+}
+
+TpmResult SwtpmService::no_store() {
+  options_.say("there is no place for the TPM's state; give --tpmstate dir=FOLDER");
+  return not_started();
+}
+
 // Opens the state, or opens it again when its file was replaced or took no more changes.
 TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
-  if (options_.store == nullptr) {
-    options_.say("there is no place for the TPM's state; give --tpmstate dir=FOLDER");
-    return not_started();
-  }
-  if (keeper_.has_state() && !keeper_.failure() && options_.store->is_current()) return kTpmSuccess;
+  if (options_.store == nullptr) return no_store();
+  if (is_open()) return kTpmSuccess;
   keeper_.replace(nullptr);
-  auto state = options_.store->open(when_missing);
+  return take_state(options_.store->open(when_missing));
+}
+
+TpmResult SwtpmService::take_state(Result<std::unique_ptr<GuestState>> state) {
   if (!state) return say_failure(state.error());
   keeper_.replace(*std::move(state));
   remembered_ = noted_ = {};                            // open() has tried; the loop says when it could not
@@ -233,16 +244,27 @@ TpmResult SwtpmService::open_state(SwtpmStore::WhenMissing when_missing) {
 }
 
 TpmResult SwtpmService::power_on(bool delete_volatile) {
+  using WhenMissing = SwtpmStore::WhenMissing;
   engine_.power_off();
-  const bool came_in = std::exchange(state_came_in_, false);
-  if (const TpmResult result =
-          open_state(came_in ? SwtpmStore::WhenMissing::make_for : SwtpmStore::WhenMissing::make);
+  if (state_came_in_ && !engine_.permanent_came_in()) {
+    options_.say(
+        "the state that came in has no permanent part that was taken, so the TPM does not start; send it "
+        "again, or start bootseal-swtpm again to go on with what is stored");
+    return not_started();
+  }
+  if (const TpmResult result = open_state(state_came_in_ ? WhenMissing::make_for : WhenMissing::make);
       result != kTpmSuccess)
     return result;
+  engine_.set_when_missing(keeper_.generation() == kNewSwtpmState ? TpmEngine::WhenMissing::manufacture
+                                                                  : TpmEngine::WhenMissing::refuse);
   // What came in over the control channel counts, whatever lies on disk.
-  if (came_in) engine_.set_kept_volatile_state({});
-  if (const TpmResult result = came_in ? kTpmSuccess : load_volatile(); result != kTpmSuccess) return result;
+  if (state_came_in_) {
+    engine_.set_kept_volatile_state({});
+  } else if (const TpmResult result = load_volatile(); result != kTpmSuccess) {
+    return result;
+  }
   const TpmResult result = engine_.power_on();
+  if (result == kTpmSuccess) state_came_in_ = false;
   if (result != kTpmSuccess || !delete_volatile) return result;
   if (const Status removed = options_.store->remove_volatile(); !removed) {
     engine_.power_off();
@@ -274,9 +296,17 @@ TpmResult SwtpmService::keep_volatile_state() {
   return written ? kTpmSuccess : say_failure(written.error());
 }
 
+// A state that is there is opened (and so locked); where there is none, INIT makes one for what came in:
+// until then it is in memory only, so that a migration that ends early leaves nothing behind.
 TpmResult SwtpmService::prepare_for_state() {
   state_came_in_ = true;
-  return open_state(SwtpmStore::WhenMissing::make_for);
+  if (options_.store == nullptr) return no_store();
+  if (is_open()) return kTpmSuccess;
+  keeper_.replace(nullptr);
+  auto state = options_.store->open(SwtpmStore::WhenMissing::refuse);
+  const bool nothing = !state && (state.error().code == ErrorCode::not_found ||
+                                  state.error().code == ErrorCode::guest_state_missing);
+  return nothing ? kTpmSuccess : take_state(std::move(state));
 }
 
 Status run_swtpm(SwtpmOptions options) {

@@ -44,6 +44,9 @@ class SwtpmService final : private TpmControlHost {
   [[nodiscard]] bool is_to_be_remembered() const;
   void note_generation();
   void remember(bool at_once);
+  TpmResult no_store();
+  [[nodiscard]] bool is_open() const;
+  TpmResult take_state(Result<std::unique_ptr<GuestState>> state);
   TpmResult open_state(SwtpmStore::WhenMissing when_missing);
   TpmResult load_volatile();
   TpmResult say_failure(const Error& error);
@@ -62,7 +65,7 @@ class SwtpmService final : private TpmControlHost {
   bool fixed_data_ = false;  // the data channel came with the command line
   StateKeeper keeper_{nullptr};
   TpmEngine engine_;
-  bool state_came_in_ = false;  // since the last INIT
+  bool state_came_in_ = false;  // and no INIT has used it
   bool ending_ = false;
   Generation remembered_;
   Generation noted_;  // in the file, not flushed yet

@@ -53,6 +53,9 @@ class TpmEngine final : public tpm::Transport {
   // _TPM_Init. A TPM that is running is powered off first. State given by set_state() or kept by
   // keep_volatile_state() is used up. A guest state that holds a TPM of the other family is refused.
   TpmResult power_on();
+  void set_when_missing(WhenMissing when_missing) { when_missing_ = when_missing; }
+  // Whether a permanent state came in by set_state() since the last power_on().
+  [[nodiscard]] bool permanent_came_in() const { return permanent_came_in_; }
   // TPM2_Shutdown when one is due, then the end of all volatile state. Idempotent.
   void power_off();
   // TPM2_Shutdown(STATE), or CLEAR when that fails, unless the last command was a TPM2_Shutdown already: a
