@@ -59,6 +59,9 @@ Status run_as(const std::string& user) {
   gid_t gid = 0;
   if (const auto number = parse_number(user, 10, UINT_MAX - 1)) {
     uid = gid = static_cast<uid_t>(*number);
+    // The groups of the user before are not those of this one.
+    if (uid != ::geteuid() && ::setgroups(0, nullptr) != 0)
+      return fail_errno(errno, "giving up the groups of the user before");
   } else {
     std::array<char, 16384> buffer{};
     passwd entry{};

@@ -21,8 +21,14 @@ constexpr std::size_t kMemorySize = 128;  // as it is written
 Result<std::optional<SwtpmStore::Memory>> SwtpmStore::read_memory() const {
   if (!location_.in_directory) return std::nullopt;
   const std::filesystem::path path = location_.memory_file();
-  Result<Bytes> text = read_file(path, kMaximumMemorySize);
-  if (!text && text.error().code == ErrorCode::not_found) return std::nullopt;
+  auto fd = open_file(path, O_RDONLY | O_NONBLOCK);  // of a FIFO without waiting
+  if (!fd && fd.error().code == ErrorCode::not_found) return std::nullopt;
+  if (!fd) return tl::unexpected(fd.error());
+  struct stat status {};
+  if (::fstat(fd->get(), &status) != 0) return fail_errno(errno, fmt::format("looking at {}", path.native()));
+  if (!S_ISREG(status.st_mode))
+    return fail(ErrorCode::invalid_argument, fmt::format("{} is not a regular file", path.native()));
+  Result<Bytes> text = read_to_end(fd->get(), kMaximumMemorySize);
   if (!text) return tl::unexpected(text.error());
   const auto parse = [&]() -> Result<Memory> {
     BOOTSEAL_TRY(const json::Value document, json::parse(as_text(*text)));
