@@ -502,6 +502,36 @@ TEST(Import, TakesSwtpmsLinearFile) {
   EXPECT_EQ(counter_of(session.client), 4U);
 }
 
+// As a kill leaves it: second names, and the volatile state ours already.
+TEST(Import, StartsAgainWhereOneWasKilledAndLeavesNothingWhenItFails) {
+  const TemporaryFolder folder;
+  const auto state = make_folder_in(folder, "state");
+  {
+    VtpmProcess theirs(kTheirs, state);
+    Session session(theirs);
+    ASSERT_EQ(session.control.init(), 0U);
+    ASSERT_TRUE(session.client.startup());
+    ASSERT_TRUE(session.client.pcr_extend(16, tpm::Algorithm::sha256, Bytes(32, std::byte{3})));
+    ASSERT_EQ(session.control.call(0x0A, {}, 1).at(0), 0U);
+    theirs.kill(SIGTERM);
+  }
+  const std::vector<std::string> import{kOurSetup, "--tpm2", "--tpm-state", state.native(), "--import-swtpm"};
+  const Bytes left = read_file(state / "tpm2-00.permall", 1 << 20).value();
+  test::write_text(state / "tpm2-00.volatilestate.swtpm", "of an earlier import");
+  EXPECT_EQ(run_program(import).exit_code, 1);
+  EXPECT_FALSE(std::filesystem::exists(state / "tpm2-00.permall.swtpm"));
+  EXPECT_EQ(read_file(state / "tpm2-00.permall", 1 << 20).value(), left);
+  std::filesystem::rename(state / "tpm2-00.volatilestate", state / "tpm2-00.volatilestate.swtpm");
+  test::write_text(state / "tpm2-00.volatilestate", "sealed by the import that was killed");
+  std::filesystem::create_hard_link(state / "tpm2-00.permall", state / "tpm2-00.permall.swtpm");
+  const CommandOutput imported = run_program(import);
+  ASSERT_EQ(imported.exit_code, 0) << imported.standard_error;
+  VtpmProcess ours(kOurs, state);
+  Session session(ours);
+  ASSERT_EQ(session.control.init(), 0U) << ours.output();
+  EXPECT_NE(session.client.pcr_read(kPcr16).value().at(0).digest, Bytes(32)) << "the volatile state came too";
+}
+
 TEST(Import, RefusesWhatLibtpmsDoesNotTakeAndLeavesItAlone) {
   const TemporaryFolder folder;
   const auto state = make_folder_in(folder, "state");

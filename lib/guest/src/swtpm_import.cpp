@@ -56,14 +56,27 @@ Status check_with_library(const BareStates& states, TpmVersion version) {
   return {};
 }
 
+std::filesystem::path kept_name(const std::filesystem::path& path) {
+  return path.native() + std::string(kKeptSuffix);
+}
+
+bool are_one_file(const std::filesystem::path& one, const std::filesystem::path& other) {
+  std::error_code error;
+  return std::filesystem::equivalent(one, other, error) && !error;
+}
+
+Status check_kept_name_free(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(kept_name(path), error))) return {};
+  return fail(ErrorCode::already_exists,
+              fmt::format("{} is there already, from an earlier import; move it away first",
+                          kept_name(path).native()));
+}
+
 // A second name for the file, so that it outlives the rename over its first.
 Status keep(const std::filesystem::path& path) {
-  const std::string kept = path.native() + std::string(kKeptSuffix);
+  const std::string kept = kept_name(path).native();
   if (::link(path.c_str(), kept.c_str()) == 0) return {};
-  if (errno == EEXIST) {
-    return fail(ErrorCode::already_exists,
-                fmt::format("{} is there already, from an earlier import; move it away first", kept));
-  }
   return fail_errno(errno, fmt::format("keeping {} as {}", path.native(), kept));
 }
 
@@ -126,6 +139,8 @@ Status SwtpmStore::import_swtpm() {
         ErrorCode::already_exists,
         fmt::format("{} is bootseal-swtpm's already; there is nothing to import", location_.file.native()));
   }
+  // Both names of an import that was stopped before its last step.
+  if (are_one_file(location_.file, kept_name(location_.file))) BOOTSEAL_TRY_STATUS(put_back_kept());
   if (location_.in_directory) {
     const SwtpmStore other(location_.other_family(), nullptr);
     BOOTSEAL_TRY(const SwtpmContent beside, other.content());
@@ -163,8 +178,24 @@ Status SwtpmStore::import_swtpm() {
   return outcome;
 }
 
+// Each of swtpm's files under its first name only; the permanent state last, since its two names are what a
+// stopped import is known by.
+Status SwtpmStore::put_back_kept() {
+  std::vector<std::filesystem::path> paths{location_.file};
+  if (location_.in_directory) paths = {location_.volatile_file(), location_.saved_file(), location_.file};
+  if (!location_.in_directory) BOOTSEAL_TRY_STATUS(remove_volatile());
+  for (const std::filesystem::path& path : paths) {
+    const std::filesystem::path kept = kept_name(path);
+    // A rename between two names of one file does nothing, and leaves both.
+    if ((::rename(kept.c_str(), path.c_str()) != 0 || ::unlink(kept.c_str()) != 0) && errno != ENOENT)
+      return fail_errno(errno, fmt::format("putting {} back as {}", kept.native(), path.native()));
+  }
+  return {};
+}
+
 Status SwtpmStore::replace_by(const BareStates& states) {
   const bool tpm12 = location_.version == TpmVersion::v1_2;
+  const VmId vm = VmId::random();
   std::vector<std::filesystem::path> kept{location_.file};
   if (location_.in_directory) {
     for (const auto& path : {location_.volatile_file(), location_.saved_file()})
@@ -174,13 +205,16 @@ Status SwtpmStore::replace_by(const BareStates& states) {
     BOOTSEAL_TRY_STATUS(state.commit(tpm12 ? Blob::tpm12_permanent : Blob::tpm_permanent, states.permanent));
     if (!states.saved_state.empty())
       BOOTSEAL_TRY_STATUS(state.commit(Blob::tpm12_saved_state, states.saved_state));
-    // From here on to the rename only second names are made: whatever stops this, swtpm's files are whole.
+    // From here on to the rename swtpm's files have second names: whatever stops this, they are whole.
+    for (const std::filesystem::path& path : kept) BOOTSEAL_TRY_STATUS(check_kept_name_free(path));
     for (const std::filesystem::path& path : kept) BOOTSEAL_TRY_STATUS(keep(path));
-    return {};
+    vm_ = vm;
+    return states.volatile_state.empty() ? Status() : write_volatile(states.volatile_state, states.permanent);
   };
-  BOOTSEAL_TRY(const auto state, make(VmId::random(), Generation{}, fill));
-  if (!states.volatile_state.empty())
-    BOOTSEAL_TRY_STATUS(write_volatile(states.volatile_state, states.permanent));
+  if (const auto state = make(vm, Generation{}, fill); !state) {
+    if (are_one_file(location_.file, kept_name(location_.file))) BOOTSEAL_TRY_STATUS(put_back_kept());
+    return tl::unexpected(state.error());
+  }
   // What has its second name, and is not one of ours now.
   for (const std::filesystem::path& path : kept) {
     const bool ours =

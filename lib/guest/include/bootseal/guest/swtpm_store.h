@@ -109,7 +109,9 @@ class SwtpmStore {
   [[nodiscard]] Result<bool> holds_other_family() const;
 
   // Takes over the state that swtpm left at the location (its files, plain or encrypted with the key): the
-  // old files stay beside ours with ".swtpm" added to their names. Nothing has changed after an error.
+  // old files stay beside ours with ".swtpm" added to their names. Nothing has changed after an error, and an
+  // import that was killed is done again from where it started. swtpm must not run: in a file:// URI's file
+  // it holds no lock that would tell.
   // Errors: not_found when there is none, already_exists when a state of ours (of either family) or the
   // renamed file is there, those of swtpm's envelope (state_envelope.h), guest_state_damaged when libtpms
   // does not take it, io_error.
@@ -142,6 +144,7 @@ class SwtpmStore {
                                               const VmId& vm, Generation after,
                                               const std::function<Status(GuestState&)>& fill);
   Status replace_by(const BareStates& states);
+  Status put_back_kept();
   [[nodiscard]] Status check_family() const;
   Status remove_other_family();
   [[nodiscard]] std::uint64_t saved_size() const;  // bytes; 0: none
