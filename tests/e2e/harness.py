@@ -8,7 +8,7 @@ import traceback
 
 import site_under_test
 
-MODULES = ["test_demo", "test_survival", "test_refused_boot", "test_guest_state", "test_confinement", "test_up", "test_azure_login"]
+MODULES = ["test_demo", "test_survival", "test_refused_boot", "test_guest_state", "test_confinement", "test_up", "test_azure_login", "test_azure_cli"]
 
 
 def collect(wanted):
